@@ -1,0 +1,1 @@
+"""simgpu simulates neural networks on GPUs and explains every microsecond."""

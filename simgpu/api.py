@@ -1,0 +1,1 @@
+"""The whole pipeline; the file to read first."""

@@ -1,0 +1,60 @@
+"""The software stack that runs a model: what a launch costs the host, what is fused, which libraries it has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from simgpu.errors import OptionError, did_you_mean
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """A runtime as data.
+
+    Attributes:
+        graph_replay: Kernels are replayed from a captured graph, so the host costs nothing per launch.
+        fold_batch_norm: Batch norm is folded into the convolution before it.
+        fuse_pointwise: Chains of elementwise ops become one kernel ("all"), or only epilogues of conv/GEMM ("epilogue"), or none ("").
+        fused_attention: Attention runs as one flash-attention kernel where the GPU has one.
+        channels_last: Convolutions on tensor cores run NHWC without layout copies.
+        casts_weights: Under amp, weights are cast by a kernel at every use (PyTorch autocast).
+    """
+
+    name: str
+    meaning: str
+    graph_replay: bool = False
+    fold_batch_norm: bool = False
+    fuse_pointwise: str = ""
+    fused_attention: bool = True
+    channels_last: bool = False
+    casts_weights: bool = False
+
+
+RUNTIMES: dict[str, Runtime] = {
+    r.name: r
+    for r in (
+        Runtime(name="eager", meaning="PyTorch eager: one kernel an op, one launch after the other", casts_weights=True),
+        Runtime(name="graph", meaning="the eager kernels replayed from a CUDA graph", graph_replay=True),
+        Runtime(name="compiled", meaning="torch.compile: pointwise chains fused, CUDA-graph replay", graph_replay=True, fold_batch_norm=True, fuse_pointwise="all"),
+        Runtime(
+            name="tensorrt",
+            meaning="TensorRT: conv/GEMM epilogues and attention fused, NHWC on tensor cores, graph replay",
+            graph_replay=True,
+            fold_batch_norm=True,
+            fuse_pointwise="all",
+            channels_last=True,
+        ),
+    )
+}
+
+
+def runtime(name: str) -> Runtime:
+    """The runtime of that name.
+
+    Raises:
+        OptionError: No such runtime.
+    """
+    try:
+        return RUNTIMES[name]
+    except KeyError:
+        raise OptionError(f"unknown runtime '{name}', expected one of {', '.join(RUNTIMES)}{did_you_mean(name, RUNTIMES)}") from None
