@@ -273,15 +273,26 @@ class KernelGraph:
         kernels: In the order the host launches them.
         deps: For each kernel the indices of earlier kernels it must wait for.
         graph_name, assumptions: Handed on to the report.
+        distances: Reuse distance of each operand read [B], where the kernels are no sequence but stand each for
+            itself (measured microbenchmarks); computed from the sequence if None.
     """
 
-    def __init__(self, kernels: Sequence[Kernel], deps: Sequence[tuple[int, ...]], *, graph_name: str = "", assumptions: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        kernels: Sequence[Kernel],
+        deps: Sequence[tuple[int, ...]],
+        *,
+        graph_name: str = "",
+        assumptions: Iterable[str] = (),
+        distances: Sequence[tuple[float, ...]] | None = None,
+    ) -> None:
         assert len(kernels) == len(deps)
         assert all(d < i for i, ds in enumerate(deps) for d in ds), "a kernel waits for a later one"
         self.kernels = tuple(kernels)
         self.deps = tuple(deps)
         self.graph_name = graph_name
         self.assumptions = tuple(assumptions)
+        self._distances = distances
 
     def __len__(self) -> int:
         return len(self.kernels)
@@ -297,7 +308,7 @@ class KernelGraph:
     @cached_property
     def table(self) -> Mapping[str, SimpleNamespace]:
         """For each family its problems as columns (see `columns`)."""
-        distances = reuse_distances(self.kernels)
+        distances = reuse_distances(self.kernels) if self._distances is None else self._distances
         return {name: columns([self.kernels[i] for i in indices], [distances[i] for i in indices]) for name, indices in self.families.items()}
 
 
