@@ -1,0 +1,237 @@
+"""Measured single kernels: tables → cases → one kernel graph → predicted times.
+
+Every repetition of a microbenchmark touches the same buffers, so what is still in L2 follows from the footprint of
+one repetition. Each case says for each operand how many bytes were touched since it was last touched (its reuse
+distance); no case knows of another.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simgpu.kernels.kernel import Access, Kernel, KernelGraph, Work
+from simgpu.validation.method import METHODS, known_floor_s, measured_s
+from simgpu.validation.table import Row, Table, read_table
+
+if TYPE_CHECKING:
+    from simgpu.arch.spec import GPU
+    from simgpu.cost.times import KernelTimes
+
+Floats = NDArray[np.float64]
+MAX_WEIGHT_COPIES = 5  # aiconfigurator's collector cycles clip(ceil(L2 / weight bytes), 1, 5) copies
+
+
+class Pricer(Protocol):
+    def price(self, kernels: KernelGraph, gpu: GPU) -> KernelTimes: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """One kernel of a case.
+
+    Attributes:
+        distances: For each operand read: bytes touched since it was last touched, itself included; inf = cold. [B]
+        cycled: Index of the operand that alternates between several copies, -1 if none does.
+    """
+
+    kernel: Kernel
+    distances: tuple[float, ...]
+    cycled: int = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One measured row.
+
+    Attributes:
+        row: Line in the file.
+        mode: Pass or phase: fwd, bwd_data, bwd_weight, prefill, decode …; with the data's own split behind a slash.
+        op_class: Class of operation that decides the host's floor.
+        measured_s: [s]
+        launches: What the measured call launches, one after the other.
+        method: Name of the method in `simgpu.validation.method.METHODS`.
+    """
+
+    row: int
+    source: str
+    family: str
+    gpu: str
+    dtype: str
+    mode: str
+    op_class: str
+    measured_s: float
+    method: str
+    launches: tuple[Launch, ...]
+
+    @property
+    def group(self) -> tuple[str, str, str, str, str]:
+        return (self.source, self.family, self.gpu, self.dtype, self.mode)
+
+    @property
+    def kernels(self) -> tuple[Kernel, ...]:
+        return tuple(launch.kernel for launch in self.launches)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skip:
+    """A row that is not predicted, and why."""
+
+    row: int
+    source: str
+    family: str
+    gpu: str
+    dtype: str
+    mode: str
+    reason: str
+
+    @property
+    def group(self) -> tuple[str, str, str, str, str]:
+        return (self.source, self.family, self.gpu, self.dtype, self.mode)
+
+
+@dataclass(frozen=True, slots=True)
+class Cases:
+    """The rows of one file: those that can be predicted, and the others with the reason."""
+
+    path: Path
+    cases: tuple[Case, ...]
+    skips: tuple[Skip, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    @property
+    def measured_s(self) -> Floats:
+        return np.array([case.measured_s for case in self.cases])
+
+    def column(self, name: str) -> NDArray[np.str_]:
+        """An attribute of all cases as an array: "family", "gpu", "mode", …"""
+        return np.array([getattr(case, name) for case in self.cases])
+
+    def select(self, wanted: Callable[[Case | Skip], bool]) -> Cases:
+        return Cases(self.path, tuple(filter(wanted, self.cases)), tuple(filter(wanted, self.skips)))
+
+    def by_gpu(self) -> Mapping[str, Cases]:
+        result: dict[str, list[Case]] = defaultdict(list)
+        for case in self.cases:
+            result[case.gpu].append(case)
+        return {gpu: Cases(self.path, tuple(cases)) for gpu, cases in result.items()}
+
+
+def launch(
+    work: Work,
+    *,
+    reads: Sequence[float],
+    writes: Sequence[float],
+    dtype: str = "fp32",
+    pipe: str = "vector",
+    label: str = "",
+    flop: float | None = None,
+    footprint: float | None = None,
+    distances: Sequence[float] | None = None,
+    cycled: int = -1,
+) -> Launch:
+    """A kernel that reads and writes arrays of so many bytes, each its own tensor.
+
+    Args:
+        footprint: Bytes touched between two uses of the same operand, for all operands alike; this kernel's own bytes if None.
+        distances: The same, operand by operand. [B]
+    """
+    flop = float(getattr(work, "flop", 0.0)) if flop is None else flop
+    kernel = Kernel(
+        name=label or work.family,
+        work=work,
+        dtype=dtype,
+        pipe=pipe,
+        label=label or work.family,
+        reads=tuple(Access(tensor=f"in{i}", bytes=size) for i, size in enumerate(reads)),
+        writes=tuple(Access(tensor=f"out{i}", bytes=size) for i, size in enumerate(writes)),
+        flop=flop,
+    )
+    if distances is None:
+        distances = [sum(reads) + sum(writes) if footprint is None else footprint] * len(reads)
+    return Launch(kernel=kernel, distances=tuple(distances), cycled=cycled)
+
+
+def load_cases(path: Path | str) -> Cases:
+    """The rows of a CSV of measured kernels; which table it is follows from its columns.
+
+    Raises:
+        DataError: No known table, or a cell that makes no sense; file, row and column are named.
+    """
+    from simgpu.validation.formats import recognise
+
+    table = read_table(Path(path))
+    return collect(table, recognise(table).read)
+
+
+def collect(table: Table, read: Callable[[Row], Case | Skip]) -> Cases:
+    """Reads every row of a table."""
+    cases: list[Case] = []
+    skips: list[Skip] = []
+    for row in table.rows():
+        found = read(row)
+        if isinstance(found, Case):
+            cases.append(found)
+        else:
+            skips.append(found)
+    return Cases(table.path, tuple(cases), tuple(skips))
+
+
+def case_graph(cases: Iterable[Case], l2_bytes: float) -> tuple[KernelGraph, NDArray[np.int64]]:
+    """All kernels of all cases as one graph, so that pricing is one call.
+
+    Args:
+        l2_bytes: Size of the measuring GPU's L2, which decides how many copies of the weights its collector cycled. [B]
+
+    Returns:
+        The graph; `offsets` (cases + 1,): case i has the kernels offsets[i] … offsets[i + 1] − 1.
+    """
+    kernels: list[Kernel] = []
+    distances: list[tuple[float, ...]] = []
+    offsets = [0]
+    for case in cases:
+        for one in case.launches:
+            kernels.append(one.kernel)
+            distance = one.distances
+            if one.cycled >= 0:
+                weight_bytes = one.kernel.reads[one.cycled].bytes
+                copies = min(max(math.ceil(l2_bytes / weight_bytes), 1), MAX_WEIGHT_COPIES)
+                distance = tuple(d + (copies - 1) * weight_bytes * (i == one.cycled) for i, d in enumerate(distance))
+            distances.append(distance)
+        offsets.append(len(kernels))
+    return KernelGraph(kernels, [()] * len(kernels), distances=distances), np.array(offsets)
+
+
+def kernel_seconds(cases: Sequence[Case], gpu: GPU, cost_model: Pricer) -> Floats:
+    """Time of each case's kernels alone, one after the other. [s]"""
+    if not cases:
+        return np.zeros(0)
+    graph, offsets = case_graph(cases, gpu.l2.size_bytes)
+    return np.add.reduceat(cost_model.price(graph, gpu).duration_s, offsets[:-1])
+
+
+def predict(cases: Cases | Sequence[Case], gpu: GPU, cost_model: Pricer) -> Floats:
+    """What the measurement would have shown, for each case. [s]"""
+    rows = cases.cases if isinstance(cases, Cases) else tuple(cases)
+    return as_measured(rows, kernel_seconds(rows, gpu, cost_model))
+
+
+def as_measured(cases: Sequence[Case], kernels_s: Floats) -> Floats:
+    """Kernel times → what the measuring method shows: its host's floor comes on top. [s]"""
+    result = np.array(kernels_s, dtype=float)
+    groups: dict[tuple[str, str, str, str], list[int]] = defaultdict(list)
+    for i, case in enumerate(cases):
+        groups[case.source, case.gpu, case.op_class, case.method].append(i)
+    for (source, gpu, op_class, method), indices in groups.items():
+        floor_s = known_floor_s(source, gpu, op_class) or 0.0
+        result[indices] = measured_s(METHODS[method], op_class, floor_s, result[indices])
+    return result
