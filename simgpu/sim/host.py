@@ -1,0 +1,110 @@
+"""What the host needs to hand work to the GPU: seconds a launch and seconds a run, by software stack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from simgpu.arch.spec import GPU
+from simgpu.cost.times import Floats
+from simgpu.errors import OptionError, did_you_mean
+from simgpu.runtime import Runtime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostCost:
+    """The host's share of a run.
+
+    Attributes:
+        launch_s: Host time an operator call takes, from Python to the driver. [s]
+        step_s: Host time a run takes once, before its first launch. [s]
+        source: Where the two numbers come from.
+    """
+
+    name: str
+    launch_s: float
+    step_s: float = 0.0
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if not (self.launch_s >= 0 and self.step_s >= 0):
+            raise OptionError(f"host '{self.name}': launch {self.launch_s:g} s and step {self.step_s:g} s; expected both to be 0 or more")
+
+
+HOSTS: dict[str, HostCost] = {
+    h.name: h
+    for h in (
+        HostCost(
+            name="pytorch-2",
+            launch_s=13e-6,
+            source="NeuSight's single operators under PyTorch 2.1 on A100 and V100 hosts: 11-15 µs a call beyond an empty event pair",
+        ),
+        HostCost(
+            name="pytorch-1",
+            launch_s=42e-6,
+            step_s=3.4e-3,
+            source="batch-1 latencies of four networks in fp32 and AMP, NVIDIA DeepLearningExamples, PyTorch 1.x on a DGX-1 (Xeon E5-2698 v4): within 5 %",
+        ),
+        HostCost(name="none", launch_s=0.0, source="an ideal host that is never waited for"),
+    )
+}
+
+
+def host_cost(name: str) -> HostCost:
+    """The host of that name.
+
+    Raises:
+        OptionError: No such host.
+    """
+    try:
+        return HOSTS[name]
+    except KeyError:
+        raise OptionError(f"unknown host '{name}', expected one of {', '.join(HOSTS)}{did_you_mean(name, HOSTS)}") from None
+
+
+def default_host(gpu: GPU) -> HostCost:
+    """The stack that the GPU's time ran: PyTorch 1 on a DGX-1 class host before 2020, PyTorch 2 from Ampere on."""
+    return HOSTS["pytorch-1" if gpu.year < 2020 else "pytorch-2"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launches:
+    """When the host launches each kernel, counted from the start of the run. (N,) each
+
+    Attributes:
+        start_s, end_s: The host's time for the kernel. [s]
+        available_s: When the device may start it as far as the host goes. [s]
+        host_end_s: When everything is issued. [s]
+    """
+
+    start_s: Floats
+    end_s: Floats
+    available_s: Floats
+    host_end_s: float
+
+
+def plan_launches(host: HostCost, runtime: Runtime, repeat: Floats, duration_s: Floats) -> Launches:
+    """The host's side of a run: it issues in program order and waits for the device only at the end.
+
+    A kernel with `repeat` r is launched r times, one piece of its duration each. It starts with its first launch, but
+    where the host is slower than the device it ends no sooner than one piece after the last launch. A captured graph
+    is one launch for all kernels.
+
+    Args:
+        repeat: Launches of each kernel. (N,)
+        duration_s: Time of each kernel on the device, all repeats together. [s] (N,)
+
+    >>> slow = HostCost(name="slow", launch_s=1.0)
+    >>> from simgpu.runtime import runtime
+    >>> plan_launches(slow, runtime("eager"), np.array([1.0, 4.0]), np.array([7.0, 2.0])).available_s.tolist()  # pieces end at 2.5, 3.5, 4.5, 5.5
+    [1.0, 3.5]
+    """
+    if runtime.graph_replay:
+        start = np.full(len(repeat), host.step_s)
+        end = start + host.launch_s
+        return Launches(start_s=start, end_s=end, available_s=end, host_end_s=host.step_s + (host.launch_s if len(repeat) else 0.0))
+    end = host.step_s + host.launch_s * np.cumsum(repeat)
+    start = end - host.launch_s * repeat
+    available = np.maximum(start + host.launch_s, end + duration_s / repeat - duration_s)
+    return Launches(start_s=start, end_s=end, available_s=available, host_end_s=float(end[-1]) if len(end) else host.step_s)
