@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 
 # Lowest layer first; a module may import from lower layers and from its own package.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "units", "dtypes", "runtime", "yaml_text", "data"),
+    ("errors", "units", "dtypes", "runtime", "yaml_text", "data_paths"),
     ("graph", "arch"),
     ("ops",),
     ("frontends",),
@@ -34,7 +34,7 @@ LEVEL = {package: level for level, packages in enumerate(LAYERS) for package in 
 # Narrower than its layer: plots read reports, cost reads kernels and never ops, the simulator reads kernels.
 ONLY: dict[str, set[str]] = {
     "plot": {"report", "errors", "units", "dtypes"},
-    "cost": {"kernels", "arch", "errors", "units", "dtypes", "runtime", "yaml_text", "data"},
+    "cost": {"kernels", "arch", "errors", "units", "dtypes", "runtime", "yaml_text", "data_paths"},
 }
 
 HOMES: dict[str, tuple[str, ...]] = {

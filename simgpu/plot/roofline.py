@@ -1,0 +1,333 @@
+"""The roofline: how much work each kernel does for a byte of memory traffic, and how near it comes to the machine's limits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from simgpu.plot.style import DASHES, FAMILY_NAMES, MARKERS, Theme, ThemeName, add_legend, dress, headline, new_axes
+from simgpu.units import format_quantity
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+
+    from simgpu.plot.labels import Label, Obstacle
+    from simgpu.kernels.kernel import Kernel
+    from simgpu.report.report import Report
+
+_AREA_PER_LABEL = 2.8  # the longest kernels get their name on the chart, one for so much of the figure [square inch]
+_LARGEST_POINTS = 13.0  # radius of a kernel that takes all the time [1/72 inch]
+_SMALLEST_POINTS = 1.6
+_SAME_PLACE = 0.15  # kernels of one kind within so much of each other are one point [natural logarithm]
+
+_Line = tuple[Sequence[float], Sequence[float]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """Kernels that do the same work, as one point of the chart.
+
+    Attributes:
+        name: What the kernel is, and the first layer that launches it.
+        count: Kernels in it.
+        intensity_flop_per_byte: Algorithmic FLOP a byte of DRAM traffic. [FLOP/B]
+        l2_intensity_flop_per_byte: The same for L2 traffic. [FLOP/B]
+        rate_flop_per_s: Algorithmic FLOP a second. [FLOP/s]
+        time_s: Their time together. [s]
+        time_fraction: Share of all kernels' time.
+    """
+
+    name: str
+    family: str
+    count: int
+    intensity_flop_per_byte: float
+    l2_intensity_flop_per_byte: float
+    rate_flop_per_s: float
+    time_s: float
+    time_fraction: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ceiling:
+    """A limit of the machine: FLOP/s of a pipe, or bytes/s of a memory level."""
+
+    name: str
+    value: float
+    is_memory: bool = False
+    used: bool = True
+
+
+def roofline_points(report: Report) -> tuple[Point, ...]:
+    """The kernels of a run on the roofline, the longest first; kernels without arithmetic or memory traffic have no place on it."""
+    times, kernels = report.times, report.kernels.kernels
+    total_s = float(times.duration_s.sum())
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for i, kernel in enumerate(kernels):
+        if kernel.flop > 0 and times.dram_bytes[i] > 0 and times.duration_s[i] > 0:
+            place = (math.log(kernel.flop / times.dram_bytes[i]), math.log(kernel.flop / times.duration_s[i]))
+            groups.setdefault((kernel.family, kernel.label, *(round(p / _SAME_PLACE) for p in place)), []).append(i)
+    points = []
+    for members in groups.values():
+        flop, time_s = sum(kernels[i].flop for i in members), float(times.duration_s[members].sum())
+        l2_bytes = float(times.l2_bytes[members].sum())
+        points.append(
+            Point(
+                name=_common_name([kernels[i] for i in members]),
+                family=kernels[members[0]].family,
+                count=len(members),
+                intensity_flop_per_byte=flop / float(times.dram_bytes[members].sum()),
+                l2_intensity_flop_per_byte=flop / l2_bytes if l2_bytes else math.inf,
+                rate_flop_per_s=flop / time_s,
+                time_s=time_s,
+                time_fraction=time_s / total_s,
+            )
+        )
+    return tuple(sorted(points, key=lambda p: -p.time_s))
+
+
+def _common_name(kernels: Sequence[Kernel]) -> str:
+    """One kernel: its op. Several: what they are, how many, and the modules they share."""
+    if len(kernels) == 1:
+        return kernels[0].op or kernels[0].name
+    scopes = [k.scope.split(".") for k in kernels]
+    shared = []
+    for parts in zip(*scopes, strict=False):
+        if len(set(parts)) > 1 or not parts[0]:
+            break
+        shared.append(parts[0])
+    return f"{kernels[0].label or kernels[0].family} ×{len(kernels)}" + (f" in {'.'.join(shared)}" if shared else "")
+
+
+def whole_model(report: Report) -> Point:
+    """A run as a single point: all its FLOP over all its DRAM traffic and over its latency."""
+    times = report.times
+    flop = sum(k.flop for k in report.kernels.kernels)
+    return Point(
+        name=report.model,
+        family="",
+        count=len(report.kernels),
+        intensity_flop_per_byte=flop / float(times.dram_bytes.sum()),
+        l2_intensity_flop_per_byte=flop / float(times.l2_bytes.sum() or math.inf),
+        rate_flop_per_s=flop / report.latency_s,
+        time_s=report.latency_s,
+        time_fraction=1.0,
+    )
+
+
+def roofline_ceilings(report: Report) -> tuple[Ceiling, ...]:
+    """What limits the kernels of a run: memory levels from DRAM inwards, then the pipes in the formats that it uses, the fastest first."""
+    gpu = report.gpu
+    memory = [Ceiling(name="DRAM", value=gpu.dram.bandwidth_bytes_per_s, is_memory=True)]
+    l2 = gpu.l2.measured_bandwidth_bytes_per_s or (gpu.l2.bandwidth_bytes_per_clk or 0.0) * gpu.clock_hz
+    if gpu.l2.size_bytes and l2:
+        memory.append(Ceiling(name="L2", value=l2, is_memory=True, used=False))
+    memory.append(Ceiling(name="shared memory", value=gpu.sm.count * gpu.shared.bandwidth_bytes_per_clk * gpu.clock_hz, is_memory=True, used=False))
+    used = {(k.dtype, k.pipe) for k in report.kernels.kernels if k.flop > 0}
+    pipes: dict[str, Ceiling] = {}
+    for dtype, pipe in sorted(used | {("fp32", "vector")}):
+        peak = gpu.peak_flop_per_s(dtype, pipe) if pipe in {"tensor", "vector"} else 0.0
+        if peak:
+            name = f"{dtype} {'tensor cores' if pipe == 'tensor' else 'CUDA cores'}"
+            pipes[name] = Ceiling(name=name, value=peak, used=(dtype, pipe) in used)
+    return (*memory, *sorted(pipes.values(), key=lambda c: -c.value))
+
+
+def plot_roofline(reports: Report | Sequence[Report], *, ax: Axes | None = None, look: ThemeName | Theme = "light", levels: bool = True) -> Axes:
+    """Draws kernels as points under the ceilings of their GPU.
+
+    One run: kernels coloured by family, the longest ones named, with the ceilings of DRAM, L2, shared memory and every
+    pipe in use. Several runs: a colour for each GPU (or each model, on one GPU), a marker for each model, a large marker
+    for the run as a whole. A point's area is its share of the kernels' time.
+
+    Args:
+        levels: A hollow marker shows the same kernel over its L2 traffic, to be read against the L2 ceiling.
+    Source:
+        Williams, Waterman, Patterson, "Roofline", CACM 52(4), 2009; hierarchical form: Yang, Kurth, Williams,
+        "Hierarchical Roofline analysis for GPUs", Concurrency Computat. Pract. Exper. 32(20), 2020.
+    """
+    runs = tuple(reports) if isinstance(reports, Sequence) else (reports,)
+    assert runs, "nothing to draw"
+    ax = ax or new_axes(look)
+    colours = dress(ax, look)
+    unit, scale = ("TFLOP/s", 1e12) if max(r.gpu.peak_flop_per_s("fp32") for r in runs) >= 1e12 else ("GFLOP/s", 1e9)
+    _frame(ax, runs, scale)
+    ax.set_xlabel("arithmetic intensity [FLOP per byte of DRAM traffic]", fontsize=9.5)
+    ax.set_ylabel(f"performance [{unit}]", fontsize=9.5)
+    if len(runs) == 1:
+        _draw_one(ax, runs[0], colours, scale, levels)
+    else:
+        _draw_several(ax, runs, colours, scale)
+    return ax
+
+
+def _frame(ax: Axes, runs: Sequence[Report], scale: float) -> None:
+    """Logarithmic axes that hold every point worth seeing, the ridges and the highest ceilings."""
+    points = [p for r in runs for p in roofline_points(r) if p.time_fraction > 0.002]
+    ceilings = [(r.gpu, roofline_ceilings(r)) for r in runs]
+    peak = max(c.value for _, cs in ceilings for c in cs if not c.is_memory)
+    ridge = max(c.value for _, cs in ceilings for c in cs if not c.is_memory) / min(cs[0].value for _, cs in ceilings)
+    x = [p.intensity_flop_per_byte for p in points] or [1.0]
+    y = [p.rate_flop_per_s for p in points] or [peak / 100]
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_xlim(max(min(x) / 2.0, 1e-3), max(max(x) * 2.5, ridge * 4))
+    ax.set_ylim(max(min(y) / 2.5, peak * 1e-6) / scale, peak * 2.2 / scale)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(lambda value, _: f"{value:g}")
+
+
+def _draw_machine(ax: Axes, ceilings: Sequence[Ceiling], color: str, colours: Theme, scale: float, *, gpu_name: str = "") -> tuple[list[Artist], list[_Line]]:
+    """The ceilings of one GPU; their labels, and the lines as points."""
+    texts: list[Artist] = []
+    lines: list[_Line] = []
+    x0, x1 = ax.get_xlim()
+    roof = max(c.value for c in ceilings if not c.is_memory) / scale
+    for ceiling in ceilings:
+        value = ceiling.value / scale
+        weight = 1.6 if ceiling.used else 0.9
+        dash = DASHES[0] if ceiling.used else DASHES[2]
+        if ceiling.is_memory:
+            end = roof / value
+            x, y = [x0, end], [x0 * value, roof]
+        else:
+            # a pipe's ceiling starts where DRAM could feed it; the highest goes on, thin, to where the innermost memory could
+            x, y = [max(x0, ceiling.value / ceilings[0].value), x1], [value, value]
+            weight = weight if value == roof else 0.9
+            if value == roof:
+                ax.plot([roof * scale / max(c.value for c in ceilings if c.is_memory), x[0]], y, color=color, linewidth=0.9, linestyle=DASHES[2], zorder=2)
+        ax.plot(x, y, color=color, linewidth=weight, linestyle=dash, zorder=2, solid_capstyle="round")
+        lines.append((x, y))
+        texts.append(_name_line(ax, ceiling, x, value, color if gpu_name else colours.muted, colours, scale, gpu_name))
+    return texts, lines
+
+
+def _name_line(ax: Axes, ceiling: Ceiling, x: Sequence[float], value: float, color: str, colours: Theme, scale: float, gpu_name: str) -> Artist:
+    """Writes a ceiling's name along its line, at whatever angle the line has on the page."""
+    from matplotlib.patheffects import withStroke
+
+    halo = [withStroke(linewidth=2.2, foreground=colours.background)]
+    name = f"{gpu_name} {ceiling.name}".strip()
+    if not ceiling.is_memory:
+        text = f"{name} {format_quantity(ceiling.value, 'FLOP/s')}"
+        return ax.annotate(
+            text, (x[1], value), xytext=(-2, 1.5), textcoords="offset points", ha="right", va="bottom", fontsize=7.5, color=color, path_effects=halo, zorder=5
+        )
+    (x0, x1), (y0, _) = ax.get_xlim(), ax.get_ylim()
+    start = max(x0, y0 / value)
+    at = start * (x[1] / start) ** 0.04 * (x1 / x0) ** 0.012
+    return ax.text(
+        at, at * value, f"{name} {format_quantity(ceiling.value, 'B/s')}",
+        rotation=math.degrees(math.atan(value)), rotation_mode="anchor", transform_rotates_text=True, ha="left", va="bottom",
+        fontsize=7.5, color=color, path_effects=halo, zorder=5,
+    )  # fmt: skip
+
+
+def _area(ax: Axes) -> float:
+    """Size of the axes as they now stand. [square inch]"""
+    box, (width, height) = ax.get_position(), ax.get_figure(root=True).get_size_inches()  # type: ignore[union-attr]
+    return float(box.width * width * box.height * height)
+
+
+def _radii(points: Sequence[Point]) -> list[float]:
+    """Radii whose squares go with time, the longest point's as large as looks well. [1/72 inch]"""
+    most = max((p.time_fraction for p in points), default=1.0)
+    largest = min(_LARGEST_POINTS, 30 * math.sqrt(most))
+    return [max(_SMALLEST_POINTS, largest * math.sqrt(p.time_fraction / most)) for p in points]
+
+
+def _percent(fraction: float) -> str:
+    return f"{fraction:.0%}" if fraction >= 0.01 else "<1%"
+
+
+def _draw_one(ax: Axes, report: Report, colours: Theme, scale: float, levels: bool) -> None:
+    from matplotlib.lines import Line2D
+
+    from simgpu.plot.labels import Label, LabelLayer, Obstacle
+
+    points, ceilings = roofline_points(report), roofline_ceilings(report)
+    texts, lines = _draw_machine(ax, ceilings, colours.ceiling, colours, scale)
+    (x0, x1), (y0, _) = ax.get_xlim(), ax.get_ylim()
+    roof_x = np.geomspace(x0, x1, 200)
+    roof = np.minimum(roof_x * ceilings[0].value, max(c.value for c in ceilings if not c.is_memory)) / scale
+    ax.fill_between(roof_x, y0, roof, color=colours.grid, alpha=0.35, linewidth=0, zorder=0)
+    named = max(3, int(_area(ax) / _AREA_PER_LABEL))
+    labels: list[Label] = []
+    obstacles: list[Obstacle] = []
+    for rank, (point, radius) in enumerate(zip(points, _radii(points), strict=True)):
+        color, rate = colours.families[point.family], point.rate_flop_per_s / scale
+        at, at_l2 = point.intensity_flop_per_byte, point.l2_intensity_flop_per_byte
+        if levels and rank < named and at_l2 < at:
+            ax.plot([at_l2, at], [rate, rate], color=color, linewidth=0.6, alpha=0.6, zorder=2.5)
+            ax.plot(at_l2, rate, "o", markersize=3.5, color=color, markerfacecolor=colours.background, markeredgewidth=0.8, zorder=2.6)
+        ax.plot(at, rate, "o", markersize=2 * radius, color=color, alpha=0.8, markeredgecolor=colours.background, markeredgewidth=0.7, zorder=3 + 1e-3 * rank)
+        obstacles.append(Obstacle(x=at, y=rate, radius_points=radius))
+        if rank < named and point.time_fraction > 0.01:
+            text = f"{point.name}  {point.time_fraction:.0%}"
+            labels.append(Label(x=at, y=rate, radius_points=radius, text=text, color=color))
+    layer = LabelLayer(ax, labels, obstacles=obstacles, lines=lines, look=colours)
+    layer.texts = texts
+    families = [f for f in FAMILY_NAMES if any(p.family == f for p in points)]
+    share = {f: sum(p.time_fraction for p in points if p.family == f) for f in families}
+    handles = [
+        Line2D([], [], marker="o", linestyle="", markersize=6, color=colours.families[f], label=f"{FAMILY_NAMES[f]}  {_percent(share[f])}")
+        for f in sorted(families, key=lambda f: -share[f])
+    ]
+    if levels:
+        hollow = Line2D([], [], marker="o", linestyle="", markersize=4, color=colours.muted, markerfacecolor="none", label="the same, per byte of L2 traffic")
+        handles.append(hollow)
+    layer.texts.append(add_legend(ax, handles, colours))
+    missing = 1 - sum(share.values())
+    parts = [report.setting, f"area = share of {format_quantity(float(report.times.duration_s.sum()), 's')} of kernel time"]
+    if missing > 0.005:
+        parts.append(f"{missing:.0%} in kernels without arithmetic")
+    headline(ax, f"{report.model} on {report.gpu.name}", " · ".join(parts), colours)
+
+
+def _draw_several(ax: Axes, runs: Sequence[Report], colours: Theme, scale: float) -> None:
+    from matplotlib.lines import Line2D
+
+    from simgpu.plot.labels import Label, LabelLayer, Obstacle
+
+    gpus = list(dict.fromkeys(r.gpu.name for r in runs))
+    models = list(dict.fromkeys(r.model for r in runs))
+    by_gpu = len(gpus) > 1
+    texts: list[Artist] = []
+    lines: list[_Line] = []
+    for i, name in enumerate(gpus):
+        of_gpu = [r for r in runs if r.gpu.name == name]
+        every = {c.name: c for r in of_gpu for c in roofline_ceilings(r)}
+        best = max((c for c in every.values() if not c.is_memory and c.used), key=lambda c: c.value)
+        color = colours.series[i % len(colours.series)] if by_gpu else colours.ceiling
+        more_texts, more_lines = _draw_machine(ax, [every["DRAM"], best], color, colours, scale, gpu_name=name if by_gpu else "")
+        texts += more_texts
+        lines += more_lines
+    labels: list[Label] = []
+    obstacles: list[Obstacle] = []
+    for run in runs:
+        color = colours.series[(gpus.index(run.gpu.name) if by_gpu else models.index(run.model)) % len(colours.series)]
+        marker = MARKERS[models.index(run.model) % len(MARKERS)]
+        points = roofline_points(run)
+        for point, radius in zip(points, _radii(points), strict=True):
+            at, rate = point.intensity_flop_per_byte, point.rate_flop_per_s / scale
+            ax.plot(at, rate, marker, markersize=1.1 * radius, color=color, alpha=0.28, markeredgewidth=0, zorder=3)
+            obstacles.append(Obstacle(x=at, y=rate, radius_points=0.4 * radius))
+        whole = whole_model(run)
+        x, y = whole.intensity_flop_per_byte, whole.rate_flop_per_s / scale
+        ax.plot(x, y, marker, markersize=11, color=color, markeredgecolor=colours.background, markeredgewidth=1.4, zorder=5)
+        obstacles.append(Obstacle(x=x, y=y, radius_points=6))
+        what = [run.model] if len(models) > 1 or not by_gpu else []
+        what += [run.gpu.name] if by_gpu else []
+        labels.append(Label(x=x, y=y, radius_points=6, text=" · ".join((*what, format_quantity(run.latency_s, "s"))), color=color))
+    layer = LabelLayer(ax, labels, obstacles=obstacles, lines=lines, look=colours, fontsize=8)
+    layer.texts = texts
+    tints = [colours.ink if by_gpu else colours.series[i % len(colours.series)] for i in range(len(models))]
+    handles = [Line2D([], [], marker=MARKERS[i % len(MARKERS)], linestyle="", markersize=7, color=tints[i], label=m) for i, m in enumerate(models)]
+    layer.texts.append(add_legend(ax, handles, colours))
+    title = f"{' and '.join(models) if len(models) < 3 else f'{len(models)} models'} on {' and '.join(gpus) if len(gpus) < 3 else f'{len(gpus)} GPUs'}"
+    settings = list(dict.fromkeys(r.setting for r in runs))
+    headline(ax, title, " · ".join((*settings[:1], "large: the run as a whole, small: its kernels, by time")), colours)

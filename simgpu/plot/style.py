@@ -1,0 +1,261 @@
+"""How pictures look: two themes, a colour for each family of kernels, and files that are the same bytes every time."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal
+
+from simgpu.errors import OptionError, did_you_mean
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
+
+ThemeName = Literal["light", "dark"]
+FORMATS = ("png", "svg", "pdf")
+DPI = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Theme:
+    """Colours of a picture.
+
+    Attributes:
+        ink: Text and axes. muted: text of second rank. grid: lines that only help. ceiling: limits of the machine.
+        families: Colour of each family of kernels.
+        series: Colours of things compared, in this order.
+    """
+
+    name: str
+    background: str
+    ink: str
+    muted: str
+    grid: str
+    ceiling: str
+    families: Mapping[str, str]
+    series: tuple[str, ...]
+
+
+# Okabe and Ito's eight colours, told apart with every common kind of colour blindness (https://jfly.uni-koeln.de/color/, 2008);
+# on the dark ground each is lightened until it stands out by 4.5 : 1.
+THEMES: Mapping[str, Theme] = MappingProxyType(
+    {
+        "light": Theme(
+            name="light",
+            background="#ffffff",
+            ink="#1b1f24",
+            muted="#57606a",
+            grid="#e6e9ed",
+            ceiling="#3b434c",
+            families=MappingProxyType(
+                {
+                    "conv": "#0072b2",
+                    "gemm": "#d55e00",
+                    "attention": "#c2619a",
+                    "rows": "#009e73",
+                    "stream": "#56b4e9",
+                    "recurrent": "#e69f00",
+                    "collective": "#8c7a00",
+                    "transfer": "#8a929b",
+                }
+            ),
+            series=("#0072b2", "#d55e00", "#009e73", "#c2619a", "#e69f00", "#56b4e9", "#57606a", "#8c7a00"),
+        ),
+        "dark": Theme(
+            name="dark",
+            background="#0f1318",
+            ink="#e6eaef",
+            muted="#9aa4af",
+            grid="#242b33",
+            ceiling="#c3cbd4",
+            families=MappingProxyType(
+                {
+                    "conv": "#3d9be0",
+                    "gemm": "#ff8a3d",
+                    "attention": "#e08cc0",
+                    "rows": "#2cc295",
+                    "stream": "#9ad4f7",
+                    "recurrent": "#ffc04d",
+                    "collective": "#f0e442",
+                    "transfer": "#9aa4af",
+                }
+            ),
+            series=("#3d9be0", "#ff8a3d", "#2cc295", "#e08cc0", "#ffc04d", "#9ad4f7", "#9aa4af", "#f0e442"),
+        ),
+    }
+)
+
+FAMILY_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "conv": "convolution",
+        "gemm": "matrix product",
+        "attention": "fused attention",
+        "rows": "norm · softmax · reduction",
+        "stream": "elementwise · pool · copy",
+        "recurrent": "recurrent",
+        "collective": "collective",
+        "transfer": "host transfer",
+    }
+)
+
+MARKERS = ("o", "s", "D", "^", "v", "P", "X", "h")
+DASHES: tuple[tuple[int, tuple[float, ...]], ...] = ((0, ()), (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1.5, 2)))
+
+
+def theme(name: str | Theme) -> Theme:
+    """The theme of that name.
+
+    Raises:
+        OptionError: No such theme.
+
+    >>> theme("dark").background
+    '#0f1318'
+    """
+    if isinstance(name, Theme):
+        return name
+    if name not in THEMES:
+        raise OptionError(f"unknown theme '{name}', expected {' or '.join(THEMES)}{did_you_mean(name, THEMES)}")
+    return THEMES[name]
+
+
+def new_figure(width: float = 8.0, height: float = 5.0, *, look: str | Theme = "light") -> Figure:
+    """An empty figure on the Agg canvas, so that no display and no global state is touched.
+
+    Args:
+        width, height: Size on paper. [inch]
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor=theme(look).background)
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)  # type: ignore[union-attr, call-arg]
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def new_axes(look: str | Theme = "light", *, width: float = 8.0, height: float = 5.0) -> Axes:
+    """Axes on a figure of their own."""
+    return new_figure(width, height, look=look).add_subplot()
+
+
+def dress(ax: Axes, look: str | Theme, *, grid: Literal["x", "y", "both", "none"] = "both") -> Theme:
+    """Gives axes the colours of a theme: no box, light grid under the data."""
+    colours = theme(look)
+    ax.set_facecolor(colours.background)
+    for side, spine in ax.spines.items():
+        spine.set_visible(side in {"left", "bottom"})
+        spine.set_color(colours.muted)
+        spine.set_linewidth(0.8)
+    ax.tick_params(which="both", colors=colours.muted, labelsize=8.5, width=0.8)
+    ax.tick_params(which="minor", length=0)
+    ax.xaxis.label.set(color=colours.ink, fontsize=9.5)
+    ax.yaxis.label.set(color=colours.ink, fontsize=9.5)
+    ax.set_axisbelow(True)
+    if grid != "none":
+        ax.grid(True, which="major", axis=grid, color=colours.grid, linewidth=0.8)
+    return colours
+
+
+def headline(ax: Axes, title: str, subtitle: str, look: str | Theme) -> None:
+    """A title at the left edge with a quieter line below it."""
+    colours = theme(look)
+    width_points = 72 * ax.get_figure(root=True).get_size_inches()[0] * ax.get_position().width  # type: ignore[union-attr]
+    subtitle = wrap(subtitle, int(width_points / (8.5 * 0.56)))
+    if subtitle:
+        ax.set_title(subtitle, loc="left", fontsize=8.5, color=colours.muted, pad=8)
+        ax.annotate(
+            title,
+            (0, 1),
+            xycoords="axes fraction",
+            xytext=(0, 8 + 8.5 * 1.35 * (1 + subtitle.count("\n")) + 3),
+            textcoords="offset points",
+            fontsize=12,
+            fontweight="bold",
+            color=colours.ink,
+        )
+    else:
+        ax.set_title(title, loc="left", fontsize=12, fontweight="bold", color=colours.ink, pad=8)
+
+
+def add_legend(ax: Axes, handles: Sequence[Artist], look: str | Theme, *, place: str = "lower right", columns: int = 1) -> Legend:
+    """A legend without a frame, above what is drawn."""
+    colours = theme(look)
+    legend = ax.legend(
+        handles=handles, loc=place, ncols=columns, fontsize=8, labelcolor=colours.ink, facecolor=colours.background, edgecolor="none", framealpha=0.85,
+        handletextpad=0.4,
+    )  # fmt: skip
+    legend.set_zorder(7)
+    return legend
+
+
+def wrap(text: str, columns: int) -> str:
+    """Breaks a line at its " · " where it would get longer than so many characters.
+
+    >>> wrap("fp16 · batch 32 · eager", 16)
+    'fp16 · batch 32\\neager'
+    """
+    lines: list[str] = []
+    for part in text.split(" · "):
+        if lines and len(lines[-1]) + 3 + len(part) <= columns:
+            lines[-1] += f" · {part}"
+        else:
+            lines.append(part)
+    return "\n".join(lines)
+
+
+def check_format(path: str | Path) -> str:
+    """The format a file name asks for.
+
+    Raises:
+        OptionError: The suffix is none that can be written.
+
+    >>> check_format("roofline.SVG")
+    'svg'
+    """
+    suffix = Path(path).suffix.lower().removeprefix(".")
+    if suffix not in FORMATS:
+        said = f"'.{suffix}'" if suffix else "no suffix"
+        raise OptionError(f"{path}: {said} says no picture format, expected {', '.join('.' + f for f in FORMATS)}{did_you_mean(suffix, FORMATS)}")
+    return suffix
+
+
+def save(figure: Figure, path: str | Path) -> Path:
+    """Writes a figure as PNG, SVG or PDF, by the suffix; the same figure gives the same bytes.
+
+    The file appears whole or not at all.
+
+    Raises:
+        OptionError: The suffix is unknown or the file cannot be written.
+    """
+    import matplotlib as mpl
+
+    path = Path(path)
+    kind = check_format(path)
+    metadata: dict[str, dict[str, str | None]] = {
+        "png": {"Software": "simgpu"},
+        "svg": {"Date": None, "Creator": "simgpu"},
+        "pdf": {"CreationDate": None, "Creator": "simgpu", "Producer": "simgpu"},
+    }
+    try:
+        handle, temporary = tempfile.mkstemp(suffix=f".{kind}", prefix=f".{path.stem}-", dir=path.parent)
+    except OSError as error:
+        raise OptionError(f"{path}: cannot be written: {error.strerror}") from error
+    try:
+        with os.fdopen(handle, "wb") as file, mpl.rc_context({"svg.hashsalt": "simgpu", "pdf.fonttype": 42}):
+            figure.savefig(file, format=kind, dpi=DPI, facecolor=figure.get_facecolor(), metadata=metadata[kind])
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).replace(path)
+    except OSError as error:
+        raise OptionError(f"{path}: cannot be written: {error.strerror}") from error
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    return path
