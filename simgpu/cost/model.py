@@ -2,32 +2,189 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 
 from simgpu.arch.spec import GPU
+from simgpu.cost.attention import price_attention
+from simgpu.cost.calibration import Calibration, shipped_calibration
+from simgpu.cost.communication import price_collective
+from simgpu.cost.conv import price_conv
+from simgpu.cost.gemm import price_gemm
+from simgpu.cost.laws import overlap
+from simgpu.cost.machine import Machine, machine
+from simgpu.cost.parts import Parts
+from simgpu.cost.power import energy_j, sustained_clock_hz
+from simgpu.cost.recurrent import price_recurrent
+from simgpu.cost.rows import price_rows
+from simgpu.cost.stream import price_stream, price_transfer
 from simgpu.cost.times import KernelTimes
-from simgpu.kernels.kernel import KernelGraph
+from simgpu.kernels.kernel import Kernel, KernelGraph, columns
+
+Values = Any
+
+FORMULAS: dict[str, Callable[[SimpleNamespace, Machine], Parts]] = {
+    "gemm": price_gemm,
+    "conv": price_conv,
+    "stream": price_stream,
+    "rows": price_rows,
+    "attention": price_attention,
+    "recurrent": price_recurrent,
+    "collective": price_collective,
+    "transfer": price_transfer,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Distinct problems that one formula call prices.
+
+    Attributes:
+        table: Columns (see `columns`), (P,).
+        kernels: Indices into the kernel graph, (K,). problem: For each of them its problem, (K,).
+    """
+
+    family: str
+    table: SimpleNamespace
+    kernels: Any
+    problem: Any
+
+
+def groups_of(graph: KernelGraph) -> tuple[Group, ...]:
+    """The kernels grouped by formula, pipe and direction, equal problems once; kept with the graph."""
+    cached: tuple[Group, ...] | None = graph.__dict__.get("_cost_groups")
+    if cached is None:
+        cached = graph.__dict__["_cost_groups"] = tuple(_groups(graph))
+    return cached
+
+
+def _kind(kernel: Kernel) -> tuple[Any, ...]:
+    work = kernel.work
+    return (
+        kernel.family,
+        kernel.pipe == "tensor",
+        kernel.dtype if kernel.family == "gemm" and kernel.pipe == "tensor" else "",
+        getattr(work, "direction", ""),
+        kernel.family == "gemm" and getattr(work, "batch", 1) > 1,
+        bool(getattr(work, "tokens", ())),
+    )
+
+
+def _groups(graph: KernelGraph) -> list[Group]:
+    distances = graph.distances
+    members: dict[tuple[Any, ...], dict[tuple[Any, ...], list[int]]] = {}
+    for i, kernel in enumerate(graph.kernels):
+        problem = (kernel.work, kernel.dtype, kernel.pipe, kernel.repeat, kernel.flop, tuple(a.bytes for a in kernel.reads), distances[i], kernel.write_bytes)
+        members.setdefault(_kind(kernel), {}).setdefault(problem, []).append(i)
+    result = []
+    for kind, problems in members.items():
+        first = [indices[0] for indices in problems.values()]
+        result.append(
+            Group(
+                family=kind[0],
+                table=columns([graph.kernels[i] for i in first], [distances[i] for i in first]),
+                kernels=np.concatenate([np.array(indices) for indices in problems.values()]),
+                problem=np.concatenate([np.full(len(indices), p) for p, indices in enumerate(problems.values())]),
+            )
+        )
+    return result
 
 
 class CostModel:
     """Prices kernel graphs.
 
-    FIRST STAND-IN: the plain roofline; the physics replaces this.
+    Args:
+        calibration: Factors; the shipped ones if None.
     """
 
-    def price(self, kernels: KernelGraph, gpu: GPU) -> KernelTimes:
-        n = len(kernels)
-        flop = np.array([k.flop for k in kernels.kernels], dtype=float)
-        peak = np.array([gpu.peak_flop_per_s(k.dtype, k.pipe) or gpu.peak_flop_per_s("fp32") for k in (x if x.pipe != "none" else x for x in kernels.kernels)] if n else [], dtype=float)
-        bytes_ = np.array([k.read_bytes + k.write_bytes for k in kernels.kernels], dtype=float)
-        repeat = np.array([k.repeat for k in kernels.kernels], dtype=float)
-        math_s, dram_s = flop / peak, bytes_ / gpu.dram.bandwidth_bytes_per_s
-        latency_s = np.full(n, 3e-6) * repeat
-        zeros, ones = np.zeros(n), np.ones(n)
-        return KernelTimes(
-            duration_s=np.maximum(math_s, dram_s / gpu.dram.achievable_fraction) + latency_s,
-            math_s=math_s, shared_s=zeros, l2_s=zeros, dram_s=dram_s / gpu.dram.achievable_fraction, latency_s=latency_s,
-            roofline_s=np.maximum(math_s, dram_s), executed_flop=flop, dram_bytes=bytes_, l2_bytes=bytes_,
-            ctas=ones * gpu.sm.count, waves=ones, occupancy_fraction=ones, sm_fraction=ones,
-            energy_j=(math_s + dram_s) * gpu.power.tdp_w, clock_hz=ones * gpu.clock_hz, choice=np.zeros(n, dtype=np.int64),
-        )  # fmt: skip
+    def __init__(self, calibration: Calibration | None = None) -> None:
+        self.calibration = calibration or shipped_calibration()
+
+    def price(self, kernels: KernelGraph, gpu: GPU, *, load_s: Sequence[float] | float = np.inf, graph_replay: bool = False) -> KernelTimes:
+        """Times of all kernels.
+
+        Args:
+            kernels: What to run.
+            gpu: On what; its fields may be arrays (designs, 1).
+            load_s: How long the GPU has been under this load, per kernel or for all; decides how far the clock has
+                settled at what the power limit allows. [s]
+            graph_replay: The gap between kernels is that of a replayed graph.
+        """
+        m = machine(gpu, self.calibration)
+        shape = (len(kernels),) if np.ndim(m.num_sms) == 0 else (np.shape(m.num_sms)[0], len(kernels))
+        out = {name: np.zeros(shape) for name in _FIELDS}
+        choice = np.zeros(shape, dtype=np.int64)
+        names: list[str] = [""]
+        load = np.broadcast_to(np.asarray(load_s, dtype=float), (len(kernels),))
+        gap_s = m.graph_gap_s if graph_replay else m.gap_s
+        for group in groups_of(kernels):
+            first = np.zeros(len(group.table.dtype), dtype=np.int64)
+            first[group.problem] = group.kernels
+            times, index, choices = self._price_group(group, m, gap_s, load[first])
+            for name, values in times.items():
+                out[name][..., group.kernels] = np.broadcast_to(values, (*shape[:-1], len(first)))[..., group.problem]
+            choice[..., group.kernels] = np.broadcast_to(index, (*shape[:-1], len(first)))[..., group.problem] + len(names)
+            names += choices
+        return KernelTimes(**out, choice=choice, choices=tuple(names))
+
+    def _price_group(self, group: Group, m: Machine, gap_s: Values, load_s: Values) -> tuple[dict[str, Values], Values, tuple[str, ...]]:
+        f, t = m.factors, group.table
+        parts = FORMULAS[group.family](t, m)
+        # Everything but DRAM and the fixed latency runs on the SM clock.
+        clocked = (parts.math_s, parts.shared_s, parts.l2_s)
+
+        def body_s(ratio: Values) -> Values:
+            return overlap(f.overlap_exponent, *(p / ratio for p in clocked), parts.dram_s)
+
+        settled = sustained_clock_hz(m, lambda r: body_s(r) + parts.latency_s, parts.energy_flop, parts.l2_bytes, parts.dram_bytes)
+        clock_hz = m.clock_hz - (m.clock_hz - settled) * -np.expm1(-load_s / f.clock_settling_s)
+        ratio = clock_hz / m.clock_hz
+        repeat = t.repeat
+        latency_s = parts.latency_s + gap_s
+        duration_s = body_s(ratio) + latency_s
+        peak = m.flop_per_clk(t.dtype, t.pipe) * m.num_sms * m.clock_hz
+        busy = np.minimum(1.0, parts.ctas / (m.num_sms * np.maximum(1.0, np.ceil(parts.ctas / m.num_sms))))
+        fits = np.minimum(parts.ctas_per_sm, np.maximum(1.0, np.ceil(parts.ctas / m.num_sms)))
+        times = {
+            "duration_s": duration_s * repeat,
+            "math_s": parts.math_s / ratio * repeat,
+            "shared_s": parts.shared_s / ratio * repeat,
+            "l2_s": parts.l2_s / ratio * repeat,
+            "dram_s": parts.dram_s * repeat,
+            "latency_s": latency_s * repeat,
+            "roofline_s": np.maximum(t.flop / peak, t.total_bytes / m.dram_peak_bytes_per_s) * repeat,
+            "executed_flop": parts.executed_flop * repeat,
+            "dram_bytes": parts.dram_bytes * repeat,
+            "l2_bytes": parts.l2_bytes * repeat,
+            "ctas": parts.ctas,
+            "waves": parts.ctas / (m.num_sms * np.maximum(parts.ctas_per_sm, 1.0)),
+            "occupancy_fraction": np.minimum(1.0, fits * parts.threads_per_cta / m.gpu.sm.max_threads),
+            "sm_fraction": busy * np.minimum(1.0, (duration_s - latency_s) / np.maximum(duration_s, 1e-12)),
+            "energy_j": energy_j(m, clock_hz, parts.energy_flop, parts.l2_bytes, parts.dram_bytes) * repeat,
+            "clock_hz": clock_hz,
+        }
+        return times, parts.choice, parts.choices
+
+
+_FIELDS = (
+    "duration_s",
+    "math_s",
+    "shared_s",
+    "l2_s",
+    "dram_s",
+    "latency_s",
+    "roofline_s",
+    "executed_flop",
+    "dram_bytes",
+    "l2_bytes",
+    "ctas",
+    "waves",
+    "occupancy_fraction",
+    "sm_fraction",
+    "energy_j",
+    "clock_hz",
+)

@@ -2,7 +2,7 @@
 
 A kernel's `work` is the problem as the library sees it (a GEMM of m × n × k, a convolution, a stream of bytes …).
 Which tile or algorithm solves it, and how long that takes, is decided by `simgpu.cost`, for all kernels at once:
-`KernelGraph.columns(Gemm)` hands the problems over as arrays.
+`columns` hands the problems over as arrays.
 """
 
 from __future__ import annotations
@@ -238,6 +238,7 @@ class Kernel:
         reads, writes: In the order of the work's operands (GEMM: A, B, then epilogue operands; conv: x, w, …).
         flop: Algorithmic work of the ops, 1 MAC = 2. [FLOP]
         repeat: The launch happens so many times in a row, each waiting for the one before.
+        internal: A library launches it within the call of another kernel of the same op: the host pays no operator call for it.
     """
 
     name: str
@@ -252,6 +253,7 @@ class Kernel:
     writes: tuple[Access, ...] = ()
     flop: float = 0.0
     repeat: int = 1
+    internal: bool = False
 
     @property
     def family(self) -> str:
@@ -306,10 +308,9 @@ class KernelGraph:
         return {name: np.array(indices) for name, indices in result.items()}
 
     @cached_property
-    def table(self) -> Mapping[str, SimpleNamespace]:
-        """For each family its problems as columns (see `columns`)."""
-        distances = reuse_distances(self.kernels) if self._distances is None else self._distances
-        return {name: columns([self.kernels[i] for i in indices], [distances[i] for i in indices]) for name, indices in self.families.items()}
+    def distances(self) -> Sequence[tuple[float, ...]]:
+        """For each kernel and operand read its reuse distance (see `reuse_distances`). [B]"""
+        return reuse_distances(self.kernels) if self._distances is None else self._distances
 
 
 def columns(kernels: Sequence[Kernel], distances: Sequence[tuple[float, ...]]) -> SimpleNamespace:

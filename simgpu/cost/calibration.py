@@ -1,0 +1,109 @@
+"""Factors that no datasheet states: few, physical, per generation, in one file with source and error.
+
+`calibration.json` holds for each parameter its unit, meaning and source, and the values: `common` ones that every GPU
+shares, and those of a generation. A generation without a value takes that of the one it inherits from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from types import SimpleNamespace
+from typing import Any
+
+from simgpu.arch.spec import GPU
+from simgpu.errors import DataError
+
+# Compute capability → generation, as this file groups them; the first match counts.
+_GENERATIONS: tuple[tuple[tuple[int, int], str], ...] = (
+    ((12, 0), "Blackwell GB20x"),
+    ((10, 0), "Blackwell GB100"),
+    ((9, 0), "Hopper"),
+    ((8, 9), "Ada"),
+    ((8, 6), "Ampere GA10x"),
+    ((8, 0), "Ampere GA100"),
+    ((7, 5), "Turing"),
+    ((7, 0), "Volta"),
+    ((6, 1), "Pascal GP10x"),
+    ((6, 0), "Pascal GP100"),
+    ((5, 0), "Maxwell"),
+    ((3, 0), "Kepler"),
+    ((2, 0), "Fermi"),
+    ((1, 0), "Tesla"),
+)
+
+
+def generation(gpu: GPU) -> str:
+    """The group of GPUs that shares factors with this one."""
+    return next(name for capability, name in _GENERATIONS if gpu.compute_capability >= capability)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """All factors.
+
+    Attributes:
+        parameters: name → {unit, meaning, source}.
+        values: "common" or a generation → {name: value}.
+        inherits: generation → the one whose values it takes where it has none.
+        fit: What the factors were fitted on, and the errors before and after.
+    """
+
+    parameters: Mapping[str, Mapping[str, str]]
+    values: Mapping[str, Mapping[str, Any]]
+    inherits: Mapping[str, str]
+    fit: Mapping[str, Any]
+
+    def chain(self, name: str) -> tuple[str, ...]:
+        """A generation and those it inherits from, nearest first, `common` last."""
+        result = [name]
+        while name in self.inherits:
+            name = self.inherits[name]
+            assert name not in result, f"calibration inherits in a loop at {name}"
+            result.append(name)
+        return (*result, "common")
+
+    def factors(self, gpu: GPU) -> SimpleNamespace:
+        """Every parameter's value for this GPU, as attributes."""
+        result: dict[str, Any] = {}
+        for group in reversed(self.chain(generation(gpu))):
+            result.update(self.values.get(group, {}))
+        return SimpleNamespace(**result)
+
+    def origin(self, gpu: GPU) -> dict[str, str]:
+        """For each parameter the group its value comes from."""
+        result: dict[str, str] = {}
+        for group in reversed(self.chain(generation(gpu))):
+            result.update(dict.fromkeys(self.values.get(group, {}), group))
+        return result
+
+    def with_values(self, changes: Mapping[str, Mapping[str, Any]]) -> Calibration:
+        """A copy with some values replaced: {"Volta": {"fma_efficiency": 1.0}}."""
+        merged = {group: {**self.values.get(group, {}), **changes.get(group, {})} for group in {**self.values, **changes}}
+        return Calibration(parameters=self.parameters, values=merged, inherits=self.inherits, fit=self.fit)
+
+
+def parse_calibration(text: str, where: str) -> Calibration:
+    """A calibration from JSON.
+
+    Raises:
+        DataError: Not JSON, or values of parameters that are not described.
+    """
+    try:
+        data = json.loads(text)
+        calibration = Calibration(parameters=data["parameters"], values=data["values"], inherits=data["inherits"], fit=data.get("fit", {}))
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise DataError(f"{where}: no calibration file ({error}); write one with `simgpu calibrate`") from None
+    unknown = sorted({name for group in calibration.values.values() for name in group} - set(calibration.parameters))
+    if unknown:
+        raise DataError(f"{where}: values for parameters that are not described: {', '.join(unknown)}")
+    return calibration
+
+
+@cache
+def shipped_calibration() -> Calibration:
+    """The calibration that comes with simgpu."""
+    return parse_calibration((resources.files("simgpu.cost") / "calibration.json").read_text(encoding="utf-8"), "calibration.json")

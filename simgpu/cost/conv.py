@@ -1,0 +1,287 @@
+"""Convolution: implicit GEMM, Winograd fused and non-fused, direct depthwise; the fastest counts, as cuDNN's benchmark picks.
+
+Source of the structure: the grids that cuDNN's kernels launch in the NeuSight and DeepBench measurements, row by row;
+Lavin & Gray, "Fast algorithms for convolutional neural networks", CVPR 2016 (Winograd).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from simgpu.cost.gemm import energy_per_flop_ratio, tile_work
+from simgpu.cost.laws import busiest_sm_s, overlap, resident_fraction
+from simgpu.cost.machine import Machine
+from simgpu.cost.memory import l2_s, missed_bytes, stream_s
+from simgpu.cost.parts import Parts, candidates, fastest
+
+Values = Any
+Alternative = tuple[Parts, Values, list[str]]  # parts, where it applies, names; dram_bytes None = the compulsory traffic
+
+# Tiles as (pixels, filters); backward-weight as (c·r·s, filters).
+_FMA_TILES = {
+    "fwd": ((128, 128), (128, 64), (128, 32), (64, 64), (64, 32), (32, 32)),
+    "bwd_data": ((128, 128), (128, 64), (64, 64)),
+    "bwd_weight": ((128, 128), (128, 64), (128, 32), (32, 32)),
+}
+_TENSOR_TILES = {
+    "fwd": ((256, 128), (128, 256), (256, 64), (128, 128), (128, 64), (64, 64)),
+    "bwd_data": ((128, 128), (128, 64)),
+    "bwd_weight": ((256, 64), (128, 128), (64, 128), (128, 64), (64, 64)),
+}
+_SPLITS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
+# Non-fused Winograd's batched GEMM, as (tiles, filters).
+_WINOGRAD_TILES = ((128, 128), (128, 64), (64, 128), (64, 64), (32, 128), (128, 32))
+# Output block (images, rows, columns) of a fused Winograd CTA with 32 filters, by generation.
+_FUSED_BLOCKS: dict[str, tuple[tuple[int, int, int], ...]] = {
+    "Maxwell": ((1, 8, 16), (4, 8, 4), (2, 8, 8), (4, 4, 8), (2, 4, 16), (4, 2, 16)),
+    "Pascal GP100": ((1, 8, 16), (4, 8, 4), (2, 8, 8), (4, 4, 8), (2, 4, 16), (4, 2, 16)),
+    "Pascal GP10x": ((1, 8, 16), (4, 8, 4), (2, 8, 8), (4, 4, 8), (2, 4, 16), (4, 2, 16)),
+    "Volta": ((1, 8, 16),),
+    "Turing": ((1, 8, 16),),
+}
+_FUSED_LATER = ((1, 8, 16), (4, 8, 4))
+_NO_WINOGRAD = ("Tesla", "Fermi", "Kepler")
+
+
+def price_conv(t: SimpleNamespace, m: Machine) -> Parts:
+    """Parts of convolutions that share a pipe and a direction, (N,) or (designs, N)."""
+    f = m.factors
+    tensor = t.pipe[0] == "tensor"
+    direction = str(t.direction[0])
+    missed, written = missed_bytes(t, m)
+    dram_bytes = missed.sum(axis=0) + written
+    dram_s = stream_s(dram_bytes, m)
+
+    found = [_implicit_gemm(t, m, direction, tensor), _depthwise(t, m, direction)]
+    if not tensor and m.generation not in _NO_WINOGRAD:
+        if direction != "bwd_weight":
+            found.append(_winograd_fused(t, m, direction))
+        found.append(_winograd_non_fused(t, m, direction))
+    if direction == "bwd_data" and not tensor:
+        found.append(_scatter(t, m))
+    alternatives = []
+    for parts, possible, names in found:
+        if parts.dram_bytes is None:  # reads x and w once and writes y once
+            parts = replace(parts, dram_s=dram_s, dram_bytes=dram_bytes)
+        time = parts.latency_s + overlap(f.overlap_exponent, parts.math_s, parts.l2_s, parts.dram_s)
+        alternatives.append((parts, np.where(possible, time, np.inf), names))
+    best = fastest(alternatives)
+    return replace(
+        best,
+        latency_s=best.latency_s + f.conv_fixed_s,
+        energy_flop=best.executed_flop * energy_per_flop_ratio(m, t.dtype, t.pipe),
+    )
+
+
+def _group_sizes(t: SimpleNamespace) -> tuple[Values, Values]:
+    return t.c / t.groups, t.k / t.groups
+
+
+def _pad(values: Values, to: float) -> Values:
+    return np.ceil(values / to) * to
+
+
+def _implicit_gemm(t: SimpleNamespace, m: Machine, direction: str, tensor: bool) -> Alternative:
+    """M = output pixels, N = filters, K = c·r·s, gathered on the fly; each gradient is its own GEMM."""
+    f = m.factors
+    ndim = max(1, np.ndim(m.num_sms))
+    tiles = (_TENSOR_TILES if tensor else _FMA_TILES)[direction]
+    splits: tuple[int, ...] = _SPLITS if direction == "bwd_weight" else (1, 2, 4, 8) if tensor and direction == "fwd" else (1,)
+    pairs = [(tile, s) for tile in tiles for s in splits]
+    bm, bn, split = candidates([p[0][0] for p in pairs], [p[0][1] for p in pairs], [p[1] for p in pairs], ndim=ndim)
+    c, k = _group_sizes(t)
+    if tensor:  # NHWC tensor-core kernels want channels in whole 16-byte vectors
+        c, k = _pad(c, 8.0), _pad(k, 8.0)
+    taps = t.r * t.s
+    batch = t.groups
+    if direction == "fwd":
+        rows, cols = t.n * t.p * t.q, k
+        depth = taps * (_pad(c, 32.0) if tensor else c)
+        row_bytes, col_bytes, out_bytes = t.x_bytes, t.w_bytes, t.y_bytes
+        gain: Values = 1.0
+    elif direction == "bwd_data":  # one GEMM for each phase of the stride, padded to the largest
+        phase = np.ceil(t.r / t.stride_h) * np.ceil(t.s / t.stride_w)
+        empty = (taps == 1) & (t.stride_h * t.stride_w > 1) if tensor else np.zeros(len(t.n), dtype=bool)
+        rows = np.where(empty, t.n * np.ceil(t.h / t.stride_h) * np.ceil(t.w / t.stride_w), t.n * t.h * t.w)
+        cols, depth = c, phase * (_pad(k, 32.0) if tensor else k)
+        row_bytes, col_bytes, out_bytes = t.y_bytes, t.w_bytes, t.x_bytes
+        gain = f.backward_data_efficiency
+    else:
+        rows, cols, depth = (c, k, t.n * _pad(t.p * t.q, 8.0)) if tensor else (taps * c, k, t.n * _pad(t.p * t.q, 8.0))
+        batch = batch * taps if tensor else batch  # tensor-core tiles do not span filter taps
+        row_bytes, col_bytes, out_bytes = t.x_bytes, t.y_bytes, t.w_bytes
+        gain = f.backward_weight_efficiency
+    parts, ctas = tile_work(
+        m,
+        rows=rows,
+        cols=cols,
+        depth=depth,
+        batch=batch,
+        bm=bm,
+        bn=bn,
+        split=split,
+        flop_per_clk=m.flop_per_clk(t.dtype, t.pipe),
+        efficiency=gain * (f.conv_tensor_efficiency if tensor else f.conv_efficiency),
+        half_accumulators=f.conv_tensor_half_accumulators if tensor else f.conv_half_accumulators,
+        feed=f.conv_tensor_feed if tensor else f.conv_feed,
+        prologue=f.conv_tensor_prologue if tensor else f.conv_prologue,
+        row_bytes=row_bytes,
+        col_bytes=col_bytes,
+        out_bytes=out_bytes,
+        depth_step=8.0,
+    )
+    possible = (split == 1) | (ctas <= 16.0 * m.num_sms)
+    names = [f"implicit GEMM {tile[0]}x{tile[1]}{f' split-K {s}' if s > 1 else ''}" for tile, s in pairs]
+    return parts, possible, names
+
+
+def _depthwise(t: SimpleNamespace, m: Machine, direction: str) -> Alternative:
+    """Direct kernel for depthwise convolution: a thread an output, so many instructions a tap, on CUDA cores.
+
+    Source: the loops of PyTorch's native depthwise kernels (aten/src/ATen/native/cuda/DepthwiseConv2d.cu).
+    """
+    f = m.factors
+    outputs = {"fwd": t.n * t.k * t.p * t.q, "bwd_data": t.n * t.c * t.h * t.w, "bwd_weight": t.k * t.r * t.s}[direction]
+    taps = {"fwd": t.r * t.s, "bwd_data": np.ceil(t.r / t.stride_h) * np.ceil(t.s / t.stride_w), "bwd_weight": t.n * t.p * t.q}[direction]
+    instructions = outputs * (taps * f.depthwise_instructions_per_tap + f.depthwise_instructions_per_output)
+    ctas = np.ceil(outputs / 256.0) if direction != "bwd_weight" else t.k * t.r * t.s
+    busy = np.minimum(ctas, m.num_sms)
+    math_s = instructions / (busy * m.gpu.sm.fp32_lanes * m.clock_hz)
+    # Neighbouring outputs share their taps in L1; each output still fetches about its own input pixels from L2.
+    l2_bytes = t.total_bytes * f.depthwise_l2_reads
+    parts = Parts(
+        math_s=math_s[np.newaxis],
+        l2_s=l2_s(l2_bytes, busy, m)[np.newaxis],
+        executed_flop=(2.0 * outputs * taps)[np.newaxis],
+        l2_bytes=np.asarray(l2_bytes)[np.newaxis],
+        ctas=np.asarray(ctas)[np.newaxis],
+        ctas_per_sm=np.floor(m.gpu.sm.max_threads / 256.0),
+        dram_bytes=None,
+    )
+    return parts, ((t.groups == t.c) & (t.groups > 1))[np.newaxis], ["direct depthwise"]
+
+
+def _winograd_possible(t: SimpleNamespace) -> Any:
+    return (t.r == 3) & (t.s == 3) & (t.stride_h == 1) & (t.stride_w == 1) & (t.dilation_h == 1) & (t.dilation_w == 1) & (t.groups == 1)
+
+
+def _winograd_fused(t: SimpleNamespace, m: Machine, direction: str) -> Alternative:
+    """F(2×2, 3×3) in one kernel: a CTA makes 32 filters × 32 tiles of 2×2 outputs; 16 multiplies replace 36."""
+    f = m.factors
+    ndim = max(1, np.ndim(m.num_sms))
+    blocks = _FUSED_BLOCKS.get(m.generation, _FUSED_LATER)
+    bn, bp, bq = candidates(*zip(*blocks, strict=True), ndim=ndim)
+    rows, cols, ci, co = (t.p, t.q, t.c, t.k) if direction == "fwd" else (t.h, t.w, t.k, t.c)
+    ctas = np.ceil(t.n / bn) * np.ceil(rows / bp) * np.ceil(cols / bq) * np.ceil(co / 32.0)
+    accumulators = 16.0 * 32.0 * 32.0  # 16 points of the transform for each tile and filter
+    flop = 2.0 * accumulators * ci
+    prologue = 2.0 * accumulators * f.conv_prologue / 2.0
+    rate = m.flop_per_clk(t.dtype, t.pipe) * m.clock_hz * f.winograd_fused_efficiency
+    math_s = busiest_sm_s(ctas, (flop + prologue) / rate, num_sms=m.num_sms, per_sm=2.0, accumulators=accumulators, half_accumulators=f.conv_half_accumulators)
+    filters = t.c * t.k * 9.0 * t.w_bytes
+    transform_s = (filters * (1.0 + 16.0 / 9.0)) / (m.dram_bytes_per_s * f.transform_efficiency)
+    l2_bytes = t.total_bytes * 2.0
+    parts = Parts(
+        math_s=math_s,
+        l2_s=l2_s(l2_bytes, np.minimum(ctas, m.num_sms), m),
+        latency_s=transform_s + f.extra_kernel_s,
+        executed_flop=flop * ctas,
+        l2_bytes=l2_bytes,
+        ctas=ctas,
+        ctas_per_sm=2.0,
+        dram_bytes=None,
+    )
+    possible = _winograd_possible(t) & (t.n % bn == 0)
+    return parts, possible, [f"Winograd F(2x2,3x3) fused {b[0]}x{b[1]}x{b[2]}" for b in blocks]
+
+
+def _winograd_non_fused(t: SimpleNamespace, m: Machine, direction: str) -> Alternative:
+    """F(4×4, 3×3) as transforms around 36 batched GEMMs: a quarter of the multiplies, paid in memory traffic."""
+    f = m.factors
+    ndim = max(1, np.ndim(m.num_sms))
+    pairs = [(tile, s) for tile in _WINOGRAD_TILES for s in ((1,) if direction != "bwd_weight" else (1, 2, 4))]
+    bm, bn, split = candidates([p[0][0] for p in pairs], [p[0][1] for p in pairs], [p[1] for p in pairs], ndim=ndim)
+    rows, cols, ci, co = (t.h, t.w, t.k, t.c) if direction == "bwd_data" else (t.p, t.q, t.c, t.k)
+    images = t.n if direction == "bwd_weight" else _pad(t.n, 16.0)  # cuDNN pads the batch to 16; seen in every recorded grid
+    tiles = images * np.ceil(rows / 4.0) * np.ceil(cols / 4.0)
+    size = t.x_bytes
+    v_bytes, u_bytes, o_bytes = 36.0 * tiles * ci * size, 36.0 * ci * co * size, 36.0 * tiles * co * size
+    g_rows, g_cols, g_depth = (ci, co, tiles) if direction == "bwd_weight" else (tiles, co, ci)
+    parts, ctas = tile_work(
+        m,
+        rows=g_rows,
+        cols=g_cols,
+        depth=g_depth,
+        batch=36.0,
+        bm=bm,
+        bn=bn,
+        split=split,
+        flop_per_clk=m.flop_per_clk(t.dtype, t.pipe),
+        efficiency=f.winograd_gemm_efficiency,
+        half_accumulators=f.conv_half_accumulators,
+        feed=f.conv_feed,
+        prologue=f.conv_prologue,
+        row_bytes=size,
+        col_bytes=size,
+        out_bytes=size,
+        depth_step=8.0,
+    )
+
+    def moved_s(bytes_: Values) -> tuple[Values, Values]:
+        """Time of a transform pass and its DRAM bytes; what the pass before left in L2 is not fetched again."""
+        dram = bytes_ * (1.0 - resident_fraction(bytes_, m.l2_bytes))
+        return np.maximum(dram / m.dram_bytes_per_s, bytes_ / m.l2_bytes_per_s), dram
+
+    x_bytes, y_bytes, w_bytes = t.n * t.c * t.h * t.w * size, t.n * t.k * t.p * t.q * size, t.c * t.k * 9.0 * size
+    source, result = (y_bytes, x_bytes) if direction == "bwd_data" else (x_bytes, y_bytes)
+    if direction == "bwd_weight":
+        passes = [moved_s(x_bytes + v_bytes), moved_s(y_bytes + o_bytes), moved_s(w_bytes + u_bytes)]
+    else:
+        passes = [moved_s(source + v_bytes), moved_s(w_bytes + u_bytes), moved_s(o_bytes + result)]
+    transforms_s = sum((p[0] for p in passes), np.float64(0.0)) / f.transform_efficiency
+    gemm_s, gemm_dram = moved_s(v_bytes + u_bytes + o_bytes)
+    parts = replace(
+        parts,
+        latency_s=parts.latency_s + transforms_s + 3.0 * f.extra_kernel_s,
+        dram_s=gemm_s,
+        dram_bytes=gemm_dram + sum((p[1] for p in passes), np.float64(0.0)),
+        l2_bytes=parts.l2_bytes + 2.0 * (v_bytes + u_bytes + o_bytes),
+    )
+    names = [f"Winograd F(4x4,3x3) {tile[0]}x{tile[1]}{f' split-K {s}' if s > 1 else ''}" for tile, s in pairs]
+    possible = _winograd_possible(t) & ((split == 1) | (ctas <= 16.0 * m.num_sms))
+    return parts, possible, names
+
+
+def _scatter(t: SimpleNamespace, m: Machine) -> Alternative:
+    """Backward data as GEMM (n·p·q × c·r·s) whose results are added atomically into dx; cuDNN's ALGO_0, best for few channels."""
+    f = m.factors
+    ndim = max(1, np.ndim(m.num_sms))
+    tiles = _FMA_TILES["fwd"]
+    bm, bn, split = candidates([x[0] for x in tiles], [x[1] for x in tiles], [1] * len(tiles), ndim=ndim)
+    c, k = _group_sizes(t)
+    parts, _ = tile_work(
+        m,
+        rows=t.n * t.p * t.q,
+        cols=c * t.r * t.s,
+        depth=k,
+        batch=t.groups,
+        bm=bm,
+        bn=bn,
+        split=split,
+        flop_per_clk=m.flop_per_clk(t.dtype, t.pipe),
+        efficiency=f.conv_efficiency,
+        half_accumulators=f.conv_half_accumulators,
+        feed=f.conv_feed,
+        prologue=f.conv_prologue,
+        row_bytes=t.y_bytes,
+        col_bytes=t.w_bytes,
+        out_bytes=t.x_bytes,
+        depth_step=8.0,
+    )
+    atomics = t.n * t.p * t.q * t.c * t.r * t.s * t.x_bytes
+    parts = replace(parts, l2_s=parts.l2_s + atomics / (m.dram_bytes_per_s * f.atomic_fraction), latency_s=parts.latency_s + f.extra_kernel_s)
+    return parts, np.ones((len(tiles), *[1] * ndim), dtype=bool), [f"scatter GEMM {x[0]}x{x[1]}" for x in tiles]

@@ -1,0 +1,144 @@
+"""Matrix multiplication: tiles × split-K of the generation's library, the fastest counts.
+
+One law serves CUDA cores and tensor cores: CTAs of bm × bn outputs are dealt to the SMs, the busiest SM decides, and
+resident accumulators hide latency. Convolutions (implicit GEMM, Winograd) use the same law.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from simgpu.cost.catalogue import gemm_tiles
+from simgpu.cost.laws import busiest_sm_s, overlap
+from simgpu.cost.machine import Machine
+from simgpu.cost.memory import l2_s, missed_bytes, stream_s
+from simgpu.cost.parts import Parts, candidates, fastest
+
+Values = Any
+
+SPLITS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 64, 128)
+
+
+def energy_per_flop_ratio(m: Machine, dtype: Any, pipe: Any) -> Values:
+    """Energy of one FLOP relative to FP32 FMA on CUDA cores: tensor cores share operand fetches. (N,)"""
+    bits = np.select(
+        [np.isin(dtype, ("fp8", "int8", "fp8_e5m2")), np.isin(dtype, ("int4", "fp4")), np.isin(dtype, ("tf32",)), np.isin(dtype, ("fp64",))],
+        [8.0, 4.0, 32.0, 64.0],
+        16.0,
+    )
+    vector = np.where(dtype == "fp16", 0.6, np.where(dtype == "fp64", 2.0, 1.0))
+    return np.where(pipe == "tensor", m.factors.tensor_energy_ratio * bits / 16.0, vector)
+
+
+def tile_work(
+    m: Machine,
+    *,
+    rows: Values,
+    cols: Values,
+    depth: Values,
+    batch: Values,
+    bm: Values,
+    bn: Values,
+    split: Values,
+    flop_per_clk: Values,
+    efficiency: Values,
+    half_accumulators: Values,
+    feed: Values,
+    prologue: Values,
+    row_bytes: Values,
+    col_bytes: Values,
+    out_bytes: Values,
+    depth_step: Values,
+    penalty: Values = 0.0,
+    widen_per_step: Values = 0.0,
+) -> tuple[Parts, Values]:
+    """The SM, L2 and split-K parts of a tiled GEMM; DRAM is the caller's.
+
+    Args:
+        rows, cols, depth, batch: The problem M, N, K and how many of them.
+        bm, bn, split: Tile and split-K; a leading axis of alternatives.
+        efficiency: Share of the pipe's peak that an infinitely large tile reaches.
+        half_accumulators: Resident outputs an SM needs for half of that.
+        feed: Loss per unit of inverse tile intensity (bm bn / (bm + bn)): operand loads and shared-memory traffic.
+        prologue: Steps of depth that a CTA spends on filling its pipeline and on its epilogue.
+        penalty: Extra share of time, e.g. for misaligned operands.
+        widen_per_step: Clocks a step of depth that CUDA cores need to widen narrow operands first. [clk]
+    Returns:
+        Parts without DRAM, and the number of CTAs.
+    """
+    steps = np.ceil(depth / split / depth_step) * depth_step
+    grid = np.ceil(rows / bm) * np.ceil(cols / bn) * batch
+    ctas = grid * split
+    outputs = bm * bn
+    intensity = outputs / (bm + bn)
+    per_sm = np.clip(np.floor(m.gpu.sm.registers / (2.0 * outputs)), 1.0, np.minimum(16.0, m.gpu.sm.max_blocks))
+    cta_s = 2.0 * outputs * (steps + prologue) / (flop_per_clk * m.clock_hz) * (1.0 / efficiency + feed / intensity + penalty)
+    cta_s = cta_s + widen_per_step * steps / m.clock_hz
+    math_s = busiest_sm_s(ctas, cta_s, num_sms=m.num_sms, per_sm=per_sm, accumulators=outputs, half_accumulators=half_accumulators)
+    operand_bytes = ctas * (bm * row_bytes + bn * col_bytes) * steps
+    partial_bytes = np.where(split > 1, 8.0 * split * rows * cols * batch, 0.0)  # FP32 partials, written and read again
+    l2_bytes = operand_bytes + rows * cols * batch * out_bytes
+    split_s = np.where(split > 1, m.factors.split_k_s + partial_bytes / m.l2_bytes_per_s, 0.0)
+    parts = Parts(
+        math_s=math_s,
+        l2_s=l2_s(l2_bytes, np.minimum(ctas, m.num_sms), m),
+        latency_s=split_s,
+        executed_flop=2.0 * outputs * steps * ctas,
+        l2_bytes=l2_bytes + partial_bytes,
+        ctas=ctas,
+        ctas_per_sm=per_sm,
+        dram_bytes=None,
+        threads_per_cta=np.clip(outputs / 64.0, 32.0, 256.0),
+    )
+    return parts, ctas
+
+
+def price_gemm(t: SimpleNamespace, m: Machine) -> Parts:
+    """Parts of GEMMs that share a pipe and are all batched or all single, (N,) or (designs, N)."""
+    f = m.factors
+    ndim = max(1, np.ndim(m.num_sms))
+    tensor = t.pipe[0] == "tensor"
+    batched = bool(t.batch[0] > 1)
+    tiles = gemm_tiles(m, tensor=tensor, batched=batched)
+    pairs = [(tile, s) for tile in tiles for s in (SPLITS if not batched else (1,))]
+    bm, bn, split = candidates([p[0].bm for p in pairs], [p[0].bn for p in pairs], [p[1] for p in pairs], ndim=ndim)
+    missed, written = missed_bytes(t, m)
+    dram_bytes = missed.sum(axis=0) + written
+    misaligned = ((t.n * t.b_bytes % 16 != 0) | (t.k * t.a_bytes % 16 != 0)).astype(float)
+    narrow = (t.b_bytes < t.a_bytes).astype(float)  # weight-only quantisation: CUDA cores widen the weights before the math
+    parts, ctas = tile_work(
+        m,
+        rows=t.m,
+        cols=t.n,
+        depth=t.k,
+        batch=t.batch,
+        bm=bm,
+        bn=bn,
+        split=split,
+        flop_per_clk=m.flop_per_clk(t.dtype, t.pipe),
+        efficiency=f.tensor_efficiency if tensor else f.fma_efficiency,
+        half_accumulators=f.tensor_half_accumulators if tensor else f.fma_half_accumulators,
+        feed=f.tensor_feed if tensor else f.fma_feed,
+        prologue=f.tensor_prologue if tensor else f.fma_prologue,
+        row_bytes=t.a_bytes,
+        col_bytes=t.b_bytes,
+        out_bytes=t.out_bytes,
+        depth_step=32.0 if tensor else 8.0,
+        penalty=misaligned * (f.tensor_misaligned if tensor else f.fma_misaligned),
+        widen_per_step=narrow * bn / f.dequantise_per_clk,
+    )
+    ruled_out = (split > 1) & ((ctas / split >= 4.0 * m.num_sms) | (t.k / split < 64.0))
+    dram_s = stream_s(dram_bytes, m)
+    total = parts.latency_s + overlap(f.overlap_exponent, parts.math_s, parts.l2_s, dram_s) + np.where(ruled_out, np.inf, 0.0)
+    best = fastest([(parts, total, [f"{tile.name}{f' split-K {s}' if s > 1 else ''}" for tile, s in pairs])])
+    return replace(
+        best,
+        latency_s=best.latency_s + f.gemm_fixed_s,
+        dram_s=dram_s,
+        dram_bytes=dram_bytes,
+        energy_flop=best.executed_flop * energy_per_flop_ratio(m, t.dtype, t.pipe),
+    )
