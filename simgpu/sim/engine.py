@@ -204,8 +204,7 @@ def simulate_kernels(
     if num_streams < 1:
         raise OptionError(f"streams: expected 1 or more, got {num_streams}")
     _check_durations(kernels, times)
-    repeat = np.array([k.repeat for k in kernels.kernels], dtype=float)
-    launches = plan_launches(host, runtime, repeat, times.duration_s)
+    launches = plan_launches(host, runtime, kernels, times.duration_s)
     if streams is None:
         streams = assign_streams(kernels.deps, times.duration_s, num_streams)
     shared = demands(kernels, times, int(gpu.copy_engines)) if num_streams > 1 else ()
