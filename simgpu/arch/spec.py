@@ -7,20 +7,49 @@ its unit, so the loader reads it, `--set` overrides it and a sweep varies it wit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+V = TypeVar("V", covariant=True)
+
+
+class FrozenTable(Mapping[str, V], Generic[V]):
+    """A mapping that cannot change, can be hashed and can be sent to another process.
+
+    >>> FrozenTable({"fp16": 2048.0})
+    FrozenTable({'fp16': 2048.0})
+    """
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items: Mapping[str, V] | None = None) -> None:
+        self._items = dict(items or {})
+
+    def __getitem__(self, key: str) -> V:
+        return self._items[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __hash__(self) -> int:
+        return hash(tuple(sorted(self._items.items())))
+
+    def __repr__(self) -> str:
+        return f"FrozenTable({self._items!r})"
 
 
 def _none() -> Mapping[str, float]:
-    return MappingProxyType({})
+    return FrozenTable()
 
 
-def _f(unit: str = "", default: Any = None, *, required: bool = False, low: float = 0.0) -> Any:
-    """A field with its unit; `low` is the smallest value that makes sense (0 excluded if > 0 is meant: use 1e-300)."""
-    metadata = {"unit": unit, "low": low, "required": required}
+def _f(unit: str = "", default: Any = None, *, required: bool = False, low: float = 0.0, high: float = math.inf) -> Any:
+    """A field with its unit; `low` and `high` bound the values that make sense (0 excluded if > 0 is meant: use 1e-300)."""
+    metadata = {"unit": unit, "low": low, "high": high, "required": required}
     return field(metadata=metadata) if required else field(default=default, metadata=metadata)
 
 
@@ -74,7 +103,7 @@ class TensorCores:
     """
 
     generation: float = _f(required=True, low=1)
-    flop_per_clk: Mapping[str, float] = field(default_factory=_none)
+    flop_per_clk: Mapping[str, float] = field(default_factory=_none, metadata={"low": _POSITIVE})
     fp16_accumulate_flop_per_clk: float | None = _f()
     sparsity: float = _f(default=1.0, low=1)
     clock_hz: float | None = _f("Hz", low=_POSITIVE)
@@ -149,7 +178,7 @@ class DRAM:
     rate: float = _f(required=True, low=1)
     bus_bits: float = _f("bit", required=True, low=1)
     capacity_bytes: float = _f("B", required=True, low=1)
-    achievable_fraction: float = _f(required=True, low=0.01)
+    achievable_fraction: float = _f(required=True, low=0.01, high=1.0)
     latency_s: float = _f("s", required=True, low=_POSITIVE)
     ecc: bool = False
 
@@ -207,7 +236,7 @@ class GPU:
     power: Power
     launch: Launch = Launch()
     datasheet: Mapping[str, float] = field(default_factory=_none)  # [FLOP/s or B/s]: fp32, fp64, fp16, tensor_fp16, tensor_tf32, tensor_int8, tensor_fp8, dram
-    sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    sources: Mapping[str, str] = field(default_factory=FrozenTable)
     notes: tuple[str, ...] = ()
 
     @property
@@ -227,11 +256,20 @@ class GPU:
         """FLOP per clock and SM of the tensor cores; 0 if they have no such mode."""
         return self.tensor_cores.flop_per_clk.get(dtype, 0.0) if self.tensor_cores else 0.0
 
+    def tensor_clock_hz(self, dtype: str) -> float:
+        """The clock of the tensor cores' printed peak. [Hz] Hopper's is below boost, except for fp64."""
+        clock_hz = self.tensor_cores.clock_hz if self.tensor_cores and dtype != "fp64" else None
+        return self.clock_hz if clock_hz is None else clock_hz
+
     def peak_flop_per_s(self, dtype: str, pipe: str = "best") -> float:
-        """Peak at the boost clock. [FLOP/s] `pipe` is vector, tensor or best; 0 if there is no unit."""
-        vector, tensor = self.vector_flop_per_clk(dtype), self.tensor_flop_per_clk(dtype)
-        per_clk = {"vector": vector, "tensor": tensor, "best": tensor if self.tensor_flop_per_clk(dtype) else vector}[pipe]
-        return self.sm.count * per_clk * self.clock_hz
+        """Peak as the vendor counts it: dense, at the boost clock or the tensor cores' own. [FLOP/s]
+
+        `pipe` is vector, tensor or best (tensor cores if they have the dtype); 0 if there is no unit.
+        """
+        has_tensor = self.tensor_cores is not None and dtype in self.tensor_cores.flop_per_clk
+        if pipe == "tensor" or (pipe == "best" and has_tensor):
+            return self.sm.count * self.tensor_flop_per_clk(dtype) * self.tensor_clock_hz(dtype)
+        return self.sm.count * self.vector_flop_per_clk(dtype) * self.clock_hz
 
     def ridge_flop_per_byte(self, dtype: str) -> float:
         """Arithmetic intensity where the roofline bends. [FLOP/B]"""
