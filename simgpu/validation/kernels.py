@@ -18,14 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simgpu.kernels.kernel import Access, Kernel, KernelGraph, Work
-from simgpu.validation.method import METHODS, known_floor_s, measured_s
+from simgpu.validation.method import METHODS, known_floor_s
+from simgpu.validation.score import Floats, Group, Skipped
 from simgpu.validation.table import Row, Table, read_table
 
 if TYPE_CHECKING:
     from simgpu.arch.spec import GPU
     from simgpu.cost.times import KernelTimes
 
-Floats = NDArray[np.float64]
 MAX_WEIGHT_COPIES = 5  # aiconfigurator's collector cycles clip(ceil(L2 / weight bytes), 1, 5) copies
 
 
@@ -72,29 +72,12 @@ class Case:
     launches: tuple[Launch, ...]
 
     @property
-    def group(self) -> tuple[str, str, str, str, str]:
-        return (self.source, self.family, self.gpu, self.dtype, self.mode)
+    def group(self) -> Group:
+        return Group(self.source, self.family, self.gpu, self.dtype, self.mode)
 
     @property
     def kernels(self) -> tuple[Kernel, ...]:
         return tuple(launch.kernel for launch in self.launches)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Skip:
-    """A row that is not predicted, and why."""
-
-    row: int
-    source: str
-    family: str
-    gpu: str
-    dtype: str
-    mode: str
-    reason: str
-
-    @property
-    def group(self) -> tuple[str, str, str, str, str]:
-        return (self.source, self.family, self.gpu, self.dtype, self.mode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +86,7 @@ class Cases:
 
     path: Path
     cases: tuple[Case, ...]
-    skips: tuple[Skip, ...] = ()
+    skips: tuple[Skipped, ...] = ()
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -115,9 +98,6 @@ class Cases:
     def column(self, name: str) -> NDArray[np.str_]:
         """An attribute of all cases as an array: "family", "gpu", "mode", …"""
         return np.array([getattr(case, name) for case in self.cases])
-
-    def select(self, wanted: Callable[[Case | Skip], bool]) -> Cases:
-        return Cases(self.path, tuple(filter(wanted, self.cases)), tuple(filter(wanted, self.skips)))
 
     def by_gpu(self) -> Mapping[str, Cases]:
         result: dict[str, list[Case]] = defaultdict(list)
@@ -173,10 +153,10 @@ def load_cases(path: Path | str) -> Cases:
     return collect(table, recognise(table).read)
 
 
-def collect(table: Table, read: Callable[[Row], Case | Skip]) -> Cases:
+def collect(table: Table, read: Callable[[Row], Case | Skipped]) -> Cases:
     """Reads every row of a table."""
     cases: list[Case] = []
-    skips: list[Skip] = []
+    skips: list[Skipped] = []
     for row in table.rows():
         found = read(row)
         if isinstance(found, Case):
@@ -222,16 +202,11 @@ def kernel_seconds(cases: Sequence[Case], gpu: GPU, cost_model: Pricer) -> Float
 def predict(cases: Cases | Sequence[Case], gpu: GPU, cost_model: Pricer) -> Floats:
     """What the measurement would have shown, for each case. [s]"""
     rows = cases.cases if isinstance(cases, Cases) else tuple(cases)
-    return as_measured(rows, kernel_seconds(rows, gpu, cost_model))
+    floors = np.array([known_floor_s(case.source, case.gpu, case.op_class) or 0.0 for case in rows])
+    return as_measured(rows, kernel_seconds(rows, gpu, cost_model), floors)
 
 
-def as_measured(cases: Sequence[Case], kernels_s: Floats) -> Floats:
-    """Kernel times → what the measuring method shows: its host's floor comes on top. [s]"""
-    result = np.array(kernels_s, dtype=float)
-    groups: dict[tuple[str, str, str, str], list[int]] = defaultdict(list)
-    for i, case in enumerate(cases):
-        groups[case.source, case.gpu, case.op_class, case.method].append(i)
-    for (source, gpu, op_class, method), indices in groups.items():
-        floor_s = known_floor_s(source, gpu, op_class) or 0.0
-        result[indices] = measured_s(METHODS[method], op_class, floor_s, result[indices])
-    return result
+def as_measured(cases: Sequence[Case], kernels_s: Floats, floors_s: Floats) -> Floats:
+    """Kernel times → what the measuring method shows: its host's floor comes on top. [s] (cases,) each"""
+    shares = np.array([METHODS[case.method].share(case.op_class) for case in cases])
+    return np.maximum(floors_s, shares * floors_s + kernels_s)

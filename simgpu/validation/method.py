@@ -34,7 +34,12 @@ class Method:
     meaning: str
     host_share: Mapping[str, float]
 
+    def share(self, op_class: str) -> float:
+        return self.host_share.get(op_class, self.host_share["*"])
 
+
+SHORT_FRACTION = 0.3  # kernels of a short call take at most this share of the measured time …
+SHORT_ROWS = 40  # … and of those the so many shortest count
 METHODS: Mapping[str, Method] = {
     m.name: m
     for m in (
@@ -64,23 +69,48 @@ def hosts() -> Mapping[str, Any]:
     return data
 
 
+def _hosts_of(source: str) -> Mapping[str, Any]:
+    """GPU → floors of a source; the source's name may carry a version behind it."""
+    tables: Mapping[str, Any] = hosts()["floor_us"]
+    return next((table for name, table in tables.items() if source.startswith(name)), {})
+
+
 def known_floor_s(source: str, gpu: str, op_class: str) -> float | None:
-    """The floor of that host for that class of operation [s], None if the host is unknown."""
-    by_gpu = hosts()["floor_us"].get(source, {})
-    for key in (gpu, "*"):
+    """The floor of that host for that class of operation [s], None if that host is not known.
+
+    Sources whose runs all share one kind of host have it under "any", others under each GPU.
+    """
+    by_gpu = _hosts_of(source)
+    for key in (gpu, "any"):
         floors = by_gpu.get(key, {})
-        if op_class in floors or "*" in floors:
-            return float(floors.get(op_class, floors.get("*"))) * 1e-6
+        floor = floors.get(op_class, floors.get("*"))
+        if floor is not None:
+            return float(floor) * 1e-6
     return None
 
 
-def measured_s(method: Method, op_class: str, floor_s: float | Floats, kernels_s: Floats) -> Floats:
-    """What the method would have shown for kernels that take so long.
+def typical_floor_s(source: str, op_class: str) -> float:
+    """The floor to assume where neither the host is known nor its short rows tell: the median of the source's hosts, else of all. [s]"""
+    own = [f[op_class] for f in _hosts_of(source).values() if op_class in f]
+    found = own or [f[op_class] for by_gpu in hosts()["floor_us"].values() for f in by_gpu.values() if op_class in f]
+    return float(np.median(found)) * 1e-6 if found else 0.0
 
-    >>> float(measured_s(METHODS["event_timed_call"], "linear", 2.0, np.array(3.0)))
-    5.0
-    >>> float(measured_s(METHODS["back_to_back"], "gemm", 5.0, np.array(3.0)))
-    5.0
+
+def read_floor_s(method: Method, op_class: str, measured_s: Floats, kernels_s: Floats) -> float | None:
+    """A host's floor from its shortest calls: the median over rows whose kernels take next to nothing. [s]
+
+    Returns:
+        None if there are fewer than five such rows; 0 for methods that have no floor.
+
+    >>> read_floor_s(METHODS["event_timed_call"], "linear", np.array([31.0, 32, 33, 34, 35, 99]), np.array([1.0, 1, 1, 1, 1, 60]))
+    32.0
     """
-    share = method.host_share.get(op_class, method.host_share["*"])
-    return np.maximum(floor_s, share * np.asarray(floor_s) + kernels_s)
+    share = method.share(op_class)
+    if share == 0.0:
+        return 0.0
+    short = np.flatnonzero(kernels_s < SHORT_FRACTION * measured_s)
+    short = short[np.argsort(kernels_s[short], kind="stable")[:SHORT_ROWS]]
+    if len(short) < 5:
+        return None
+    # Where all of the floor passes before the kernels, they add up; else short kernels hide under the floor.
+    return float(np.median(measured_s[short] - (kernels_s[short] if share == 1.0 else 0.0)))

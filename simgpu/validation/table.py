@@ -13,7 +13,6 @@ from typing import Any
 from simgpu.errors import DataError
 
 MAX_FILE_BYTES = 200_000_000
-_HEADER_LINES = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +79,11 @@ class Table:
 
     def __len__(self) -> int:
         return len(self.lines)
+
+    @property
+    def header_row(self) -> int:
+        """Line of the header."""
+        return self.lines[0][0] - 1
 
     def rows(self) -> Iterator[Row]:
         for number, cells in self.lines:

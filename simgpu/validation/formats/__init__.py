@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 from simgpu.errors import DataError, did_you_mean
 from simgpu.validation.formats import aiconfigurator, convnetbench, deepbench, llmcompass, neusight
-from simgpu.validation.kernels import Case, Skip
+from simgpu.validation.formats.build import skip
+from simgpu.validation.kernels import Case
+from simgpu.validation.score import Skipped
 from simgpu.validation.table import Row, Table
 
 # Columns any table may carry beside its own: where the row comes from and what the machine was doing.
@@ -32,7 +34,7 @@ class Format:
 
     name: str
     required: frozenset[str]
-    read: Callable[[Row], Case | Skip]
+    read: Callable[[Row], Case | Skipped]
     absent: frozenset[str] = field(default=frozenset())
     optional: frozenset[str] = field(default=frozenset())
 
@@ -41,8 +43,12 @@ class Format:
         return tuple(c for c in table.header if c not in self.required | self.optional | COMMON_COLUMNS)
 
 
-def _format(name: str, required: str, read: Callable[[Row], Case | Skip], *, absent: str = "", optional: str = "") -> Format:
+def _format(name: str, required: str, read: Callable[[Row], Case | Skipped], *, absent: str = "", optional: str = "") -> Format:
     return Format(name=name, required=frozenset(required.split()), read=read, absent=frozenset(absent.split()), optional=frozenset(optional.split()))
+
+
+def _counters(row: Row) -> Skipped:
+    return skip(row, "counters", "fwd", "hardware counters in cycles of an unstated clock, no time", dtype="")
 
 
 _CONV_SHAPE = "n c h w k r s stride_h stride_w h_out w_out"
@@ -108,6 +114,13 @@ FORMATS: tuple[Format, ...] = (
         "mixture of experts, aiconfigurator",
         "source gpu kernel_source dtype num_tokens hidden_size inter_size topk num_experts moe_tp_size moe_ep_size distribution time_ms",
         aiconfigurator.moe,
+    ),
+    _format(
+        "hardware counters",
+        "source gpu benchmark kernel elapsed_cycles",
+        _counters,
+        optional="problem dram_read_sectors dram_write_sectors l2_read_hit_sectors l2_read_miss_sectors l2_write_hit_sectors l1_read_hit l1_read_miss "
+        "shared_accesses num_idle_sms",
     ),
     _format("collective, aiconfigurator", "source gpu op_name dtype num_gpus message_size time_ms", aiconfigurator.collective),
 )

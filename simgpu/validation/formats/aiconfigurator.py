@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from simgpu.kernels.kernel import Collective, FusedAttention, Gemm, Rows, Stream
 from simgpu.validation.formats.experts import expert_loads
-from simgpu.validation.formats.neusight import make_case
-from simgpu.validation.kernels import Case, Launch, Skip, launch
+from simgpu.validation.formats.build import make_case
+from simgpu.validation.kernels import Case, Launch, launch
 from simgpu.validation.table import Row
 
 METHOD = "graph_replay"
@@ -26,8 +26,8 @@ _GEMM_DTYPES = {
     "int4_wo": ("fp16", 2.0, 0.5),
     "sq": ("int8", 1.0, 1.0),
 }
-# Boxes whose GPUs talk over PCIe; the others have NVLink.
-_PCIE_BOXES = ("l40s", "l40", "l4", "a10", "a30", "t4", "rtx")
+# GPUs that talk over PCIe within a box; the others have NVLink.
+_PCIE_BOXES = frozenset(("l40s", "l40", "l20", "l4", "a10", "a30", "t4"))
 # With an fp8 KV cache, Hopper's context attention also multiplies in fp8 (its rows run at that speed).
 _FP8_CONTEXT = ("h100", "h200", "h20", "b200")
 
@@ -174,10 +174,10 @@ def moe(row: Row) -> Case:
     )  # fmt: skip
 
 
-def collective(row: Row) -> Case | Skip:
+def collective(row: Row) -> Case:
     op = row.choice("op_name", {"all_reduce": "all_reduce", "all_gather": "all_gather", "reduce_scatter": "reduce_scatter", "alltoall": "all_to_all"})
     size = row.count("message_size") * row.choice("dtype", {"half": 2, "int8": 1, "float": 4})
-    link = "pcie" if row.text("gpu").startswith(_PCIE_BOXES) else "nvlink"
+    link = "pcie" if row.text("gpu") in _PCIE_BOXES or "pcie" in row.text("gpu") else "nvlink"
     work = Collective(op=op, size_bytes=size, num_gpus=row.count("num_gpus"), link=link)
     one = launch(work, reads=[size], writes=[size], pipe="none", label=op)
     large = "large" if size > 64 * 1024 else "small"

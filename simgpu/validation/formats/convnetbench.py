@@ -6,8 +6,9 @@ Source: github.com/soumith/convnet-benchmarks (10 runs after a warm-up; `caffe t
 from __future__ import annotations
 
 from simgpu.kernels.kernel import Conv, Gemm, Stream
-from simgpu.validation.formats.neusight import DIRECTIONS, conv_launch, make_case
-from simgpu.validation.kernels import Case, Launch, Skip, launch
+from simgpu.validation.formats.build import DIRECTIONS, conv_launch, make_case, skip
+from simgpu.validation.kernels import Case, Launch, launch
+from simgpu.validation.score import Skipped
 from simgpu.validation.table import Row
 
 METHOD = "framework_loop"
@@ -15,17 +16,13 @@ FP32 = 4
 _MODELLED = ("cudnn-",)
 
 
-def _skip(row: Row, family: str, mode: str, reason: str) -> Skip:
-    return Skip(row=row.number, source=row.text("source"), family=family, gpu=row.text("gpu"), dtype="fp32", mode=mode, reason=reason)
-
-
-def conv(row: Row) -> Case | Skip:
+def conv(row: Row) -> Case | Skipped:
     mode, library = row.text("pass"), row.text("library")
     row.time_s("time_ms")
     if not library.startswith(_MODELLED):
-        return _skip(row, "conv", mode, f"library {library} is not modelled: only cuDNN is")
+        return skip(row, "conv", mode, f"library {library} is not modelled: only cuDNN is")
     if mode not in DIRECTIONS:
-        return _skip(row, "conv", mode, "both backward passes in one number")
+        return skip(row, "conv", mode, "both backward passes in one number")
     channels = (row.count("c"), row.count("k"))
     one = conv_launch(row, itemsize=FP32, layout="nchw", direction=mode, dtype="fp32", pipe="vector", channels=channels)
     return make_case(row, "conv", mode, (one,), method=METHOD)
@@ -41,17 +38,17 @@ def _shape(row: Row, column: str) -> tuple[int, ...]:
     return shape
 
 
-def caffe_layer(row: Row) -> Case | Skip:
+def caffe_layer(row: Row) -> Case | Skipped:
     """A layer of `caffe time`: convolution, ReLU, pooling, concatenation, fully connected; forward only."""
     kind, mode, library = row.text("type"), row.text("pass"), row.text("library")
     row.time_s("time_ms")
     family = {"Convolution": "conv", "ReLU": "elementwise", "Pooling": "pooling", "InnerProduct": "linear", "Concat": "copy"}.get(kind, kind.lower())
     if kind == "Input":
-        return _skip(row, "input", mode, "an input layer runs no kernel")
+        return skip(row, "input", mode, "an input layer runs no kernel")
     if library != "caffe-2016-02":
-        return _skip(row, family, mode, f"library {library} (im2col, one image at a time) is not modelled: only cuDNN is")
+        return skip(row, family, mode, f"library {library} (im2col, one image at a time) is not modelled: only cuDNN is")
     if mode != "fwd":
-        return _skip(row, family, mode, "backward passes of a layer come as one number")
+        return skip(row, family, mode, "backward passes of a layer come as one number")
     out = _shape(row, "out_shape")
     size = 1
     for x in out:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 
 from simgpu.kernels.kernel import Collective, Gemm, Recurrent
-from simgpu.validation.formats.neusight import DIRECTIONS, conv_launch, make_case
-from simgpu.validation.kernels import Case, Skip, launch
+from simgpu.validation.formats.build import DIRECTIONS, YES_NO, conv_launch, make_case, skip
+from simgpu.validation.kernels import Case, launch
+from simgpu.validation.score import Skipped
 from simgpu.validation.table import Row
 
 METHOD = "back_to_back"
 TRUNCATION_S = 0.5e-6
-_YES_NO = {"yes": True, "no": False}
 _ITEMSIZE = {"fp32": 4, "fp16": 2, "int8": 1}
 
 
@@ -29,7 +29,7 @@ def _time_s(row: Row) -> float:
 
 def gemm(row: Row) -> Case:
     m, n, k = row.count("m"), row.count("n"), row.count("k")
-    stored, tensor = row.text("dtype_in"), row.choice("tensor_core", _YES_NO)
+    stored, tensor = row.text("dtype_in"), row.choice("tensor_core", YES_NO)
     size = row.choice("dtype_in", _ITEMSIZE)
     trans_a, trans_b = (row.choice(c, {"N": "n", "T": "t"}) for c in ("trans_a", "trans_b"))
     if stored == "fp16" and tensor:  # gemm_bench.cu pads m and k (n for a transposed B) to multiples of 8
@@ -46,7 +46,7 @@ def gemm(row: Row) -> Case:
 
 
 def conv(row: Row) -> Case:
-    stored, tensor = row.text("dtype_in"), row.choice("tensor_core", _YES_NO)
+    stored, tensor = row.text("dtype_in"), row.choice("tensor_core", YES_NO)
     direction = row.choice("pass", DIRECTIONS)
     one = conv_launch(
         row,
@@ -60,15 +60,12 @@ def conv(row: Row) -> Case:
     return make_case(row, "conv", direction, (one,), dtype=stored, method=METHOD, time_s=_time_s(row))
 
 
-def rnn(row: Row) -> Case | Skip:
+def rnn(row: Row) -> Case | Skipped:
     """One cuDNN layer, one direction, without the input GEMM (CUDNN_SKIP_INPUT)."""
-    stored, tensor = row.text("dtype_in"), row.choice("tensor_core", _YES_NO)
+    stored, tensor = row.text("dtype_in"), row.choice("tensor_core", YES_NO)
     mode = row.text("pass")
     if mode == "bwd_total":
-        return Skip(
-            row=row.number, source=row.text("source"), family="rnn", gpu=row.text("gpu"), dtype=stored, mode=mode,
-            reason="both backward passes in one number, of a cuDNN whose half-precision kernels were not tuned",
-        )  # fmt: skip
+        return skip(row, "rnn", mode, "both backward passes in one number, of a cuDNN whose half-precision kernels were not tuned", dtype=stored)
     gates = row.choice("cell", {"vanilla": 1, "gru": 3, "lstm": 4})
     hidden, batch, steps = row.count("hidden"), row.count("batch"), row.count("timesteps")
     size = row.choice("dtype_in", _ITEMSIZE)
@@ -81,14 +78,11 @@ def rnn(row: Row) -> Case | Skip:
     )
 
 
-def allreduce(row: Row) -> Case | Skip:
+def allreduce(row: Row) -> Case | Skipped:
     """Sum over GPUs of one box, over PCIe."""
     size, gpus, nodes = row.count("bytes_per_gpu"), row.count("n_gpus"), row.count("n_nodes")
     if nodes > 1:
-        return Skip(
-            row=row.number, source=row.text("source"), family="collective", gpu=row.text("gpu"), dtype="fp32", mode="all_reduce",
-            reason="across several boxes, whose network is not described",
-        )  # fmt: skip
+        return skip(row, "collective", "all_reduce", "across several boxes, whose network is not described")
     work = Collective(op="all_reduce", size_bytes=size, num_gpus=gpus, link="pcie")
     one = launch(work, reads=[size], writes=[size], pipe="none", label="all_reduce")
     return make_case(row, "collective", "all_reduce", (one,), op_class="collective", method=METHOD)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 
 from simgpu.kernels.kernel import Collective, Gemm, Rows, Stream
-from simgpu.validation.formats.neusight import make_case
-from simgpu.validation.kernels import Case, Launch, Skip, launch
+from simgpu.validation.formats.build import make_case
+from simgpu.validation.kernels import Case, Launch, launch
 from simgpu.validation.table import Row
 
 METHOD = "host_synchronised"
@@ -66,7 +66,7 @@ def allreduce(row: Row) -> Case:
     )
 
 
-def transformer(row: Row) -> Case | Skip:
+def transformer(row: Row) -> Case:
     """A layer of GPT-3 on one of four ranks, kernel by kernel."""
     sizes = {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", row.text("shape"))}
     kind = row.text("kind")

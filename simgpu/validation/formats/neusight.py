@@ -6,8 +6,10 @@ Source: Lee, Phanishayee, Mahajan, "Forecasting GPU performance for deep learnin
 
 from __future__ import annotations
 
-from simgpu.kernels.kernel import Conv, Gemm, Rows, Stream
-from simgpu.validation.kernels import Case, Launch, Skip, launch
+from simgpu.kernels.kernel import Gemm, Rows, Stream
+from simgpu.validation.formats.build import DIRECTIONS, YES_NO, conv_launch, make_case, skip
+from simgpu.validation.kernels import Case, launch
+from simgpu.validation.score import Skipped
 from simgpu.validation.table import Row
 
 METHOD = "event_timed_call"
@@ -32,42 +34,17 @@ ELEMENTWISE: dict[str, tuple[float, float]] = {
 
 
 def _split(row: Row, mode: str) -> str:
-    split = row.cells.get("split", "")
+    split = row.cells.get("split", "").strip()
     return f"{mode}/{split}" if split else mode
-
-
-def make_case(
-    row: Row,
-    family: str,
-    mode: str,
-    launches: tuple[Launch, ...],
-    *,
-    op_class: str = "",
-    dtype: str = "fp32",
-    method: str = METHOD,
-    time_s: float | None = None,
-) -> Case:
-    return Case(
-        row=row.number,
-        source=row.text("source"),
-        family=family,
-        gpu=row.text("gpu"),
-        dtype=dtype,
-        mode=mode,
-        op_class=op_class or family,
-        measured_s=row.time_s("time_ms") if time_s is None else time_s,
-        method=method,
-        launches=launches,
-    )
 
 
 def linear(row: Row) -> Case:
     """torch.nn.Linear: the bias is added by the GEMM's epilogue."""
     m, n, k = row.count("m"), row.count("n"), row.count("k")
-    bias = row.choice("bias", {"yes": True, "no": False})
+    bias = row.choice("bias", YES_NO)
     work = Gemm(m=m, n=n, k=k, a_bytes=FP32, b_bytes=FP32, out_bytes=FP32, layout="tn")
     reads = [m * k * FP32, n * k * FP32, *([n * FP32] if bias else [])]
-    return make_case(row, "linear", _split(row, "fwd"), (launch(work, reads=reads, writes=[m * n * FP32], label="linear"),))
+    return make_case(row, "linear", _split(row, "fwd"), (launch(work, reads=reads, writes=[m * n * FP32], label="linear"),), method=METHOD)
 
 
 def bmm(row: Row) -> Case:
@@ -75,34 +52,13 @@ def bmm(row: Row) -> Case:
     b, m, n, k = row.count("batch"), row.count("m"), row.count("n"), row.count("k")
     work = Gemm(batch=b, m=m, n=n, k=k, a_bytes=FP32, b_bytes=FP32, out_bytes=FP32, layout="nn")
     one = launch(work, reads=[b * m * k * FP32, b * k * n * FP32], writes=[b * m * n * FP32], label="bmm")
-    return make_case(row, "bmm", _split(row, "fwd"), (one,))
-
-
-def conv_launch(row: Row, *, itemsize: int, layout: str, direction: str, dtype: str, pipe: str, channels: tuple[int, int]) -> Launch:
-    """The convolution of a row; `channels` = (c, k) as really stored."""
-    n, h, w, r, s = (row.count(x) for x in ("n", "h", "w", "r", "s"))
-    p, q = row.count("h_out"), row.count("w_out")
-    c, k = channels
-    work = Conv(
-        n=n, c=c, h=h, w=w, k=k, r=r, s=s, p=p, q=q, stride_h=row.count("stride_h"), stride_w=row.count("stride_w"),
-        direction=direction, layout=layout, x_bytes=itemsize, w_bytes=itemsize, y_bytes=itemsize,
-    )  # fmt: skip
-    x_bytes, w_bytes, y_bytes = n * c * h * w * itemsize, k * c * r * s * itemsize, n * k * p * q * itemsize
-    reads, writes = {
-        "fwd": ([x_bytes, w_bytes], [y_bytes]),
-        "bwd_data": ([y_bytes, w_bytes], [x_bytes]),
-        "bwd_weight": ([x_bytes, y_bytes], [w_bytes]),
-    }[direction]
-    return launch(work, reads=reads, writes=writes, dtype=dtype, pipe=pipe, label=f"conv {r}×{s} {direction}")
-
-
-DIRECTIONS = {"fwd": "fwd", "bwd_data": "bwd_data", "bwd_weight": "bwd_weight"}
+    return make_case(row, "bmm", _split(row, "fwd"), (one,), method=METHOD)
 
 
 def conv(row: Row) -> Case:
     direction = row.choice("pass", DIRECTIONS)
     one = conv_launch(row, itemsize=FP32, layout="nchw", direction=direction, dtype="fp32", pipe="vector", channels=(row.count("c"), row.count("k")))
-    return make_case(row, "conv", _split(row, direction), (one,))
+    return make_case(row, "conv", _split(row, direction), (one,), method=METHOD)
 
 
 def memory_bound(row: Row) -> Case:
@@ -114,16 +70,13 @@ def memory_bound(row: Row) -> Case:
         kind = {"softmax": "softmax", "layernorm": "layer_norm"}[op]
         reads = [size] if op == "softmax" else [size, 2 * cols * FP32]
         one = launch(Rows(kind=kind, rows=rows, cols=cols), reads=reads, writes=[size], label=op)
-        return make_case(row, op, _split(row, "fwd"), (one,))
+        return make_case(row, op, _split(row, "fwd"), (one,), method=METHOD)
     instructions, sfu = row.choice("op", ELEMENTWISE)
     work = Stream(elements=rows * cols, instructions=instructions, sfu=sfu, inputs=inputs)
     one = launch(work, reads=[size] * inputs, writes=[size], label=op, flop=rows * cols)
-    return make_case(row, "elementwise", _split(row, "fwd"), (one,))
+    return make_case(row, "elementwise", _split(row, "fwd"), (one,), method=METHOD)
 
 
-def model_op(row: Row) -> Case | Skip:
+def model_op(row: Row) -> Case | Skipped:
     """One node of a transformer layer measured alone."""
-    return Skip(
-        row=row.number, source=row.text("source"), family="model_ops", gpu=row.text("gpu"), dtype="fp32", mode="fwd",
-        reason="operators of models are checked as whole models",
-    )  # fmt: skip
+    return skip(row, "model_ops", "fwd", "operators of models are checked as whole models")

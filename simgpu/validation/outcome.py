@@ -1,0 +1,111 @@
+"""What validating yields: predicted rows, skipped rows, problems; and which rows are wanted."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from simgpu.arch.loader import load_gpu
+from simgpu.arch.spec import GPU
+from simgpu.errors import ArchError, DataError
+from simgpu.validation.method import hosts
+from simgpu.validation.score import Floats, Group, Results, Score, Skipped, scores
+
+# Predictions further off than this in the median mean that the times are in another unit.
+UNIT_DOUBT = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which rows to look at; "" = all."""
+
+    family: str = ""
+    gpu: str = ""
+    source: str = ""
+
+    def takes(self, group: Group) -> bool:
+        return self.family in ("", group.family) and self.gpu in ("", group.gpu) and (not self.source or self.source.lower() in group.source.lower())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """What came out.
+
+    Attributes:
+        problems: One message for each file, or part of it, that could not be used.
+        notes: What was taken for granted.
+    """
+
+    results: tuple[Results, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __add__(self, other: Validation) -> Validation:
+        return Validation(
+            results=self.results + other.results,
+            skipped=self.skipped + other.skipped,
+            problems=self.problems + other.problems,
+            notes=tuple(dict.fromkeys(self.notes + other.notes)),
+        )
+
+    @property
+    def rows(self) -> int:
+        return sum(len(r) for r in self.results)
+
+    def scores(self, by: Sequence[str] = Group._fields) -> list[Score]:
+        return scores(self.results, self.skipped, by=by, printed=printed_errors())
+
+    def worst(self, count: int) -> list[tuple[Results, int]]:
+        """The rows furthest off, by the ratio of predicted and measured time, worst first."""
+        if not self.results or count < 1:
+            return []
+        ratio = np.concatenate([np.abs(np.log(r.predicted_s / r.measured_s)) for r in self.results])
+        where = [(r, i) for r in self.results for i in range(len(r))]
+        return [where[i] for i in np.argsort(-ratio, kind="stable")[:count]]
+
+
+@cache
+def printed_errors() -> Mapping[tuple[str, str], Mapping[str, float]]:
+    """(source, family) → predictor → the MAPE its authors print. [%]"""
+    data = json.loads(resources.files("simgpu.validation").joinpath("published.json").read_text(encoding="utf-8"))
+    result: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
+    for line in data["mape_pct"]:
+        result[line["source"], line["family"]][line["predictor"]] = line["mape_pct"]
+    return result
+
+
+def described(gpu: str, table: str, row: int) -> GPU | str:
+    """The GPU of a row, or the reason why there is no description of it.
+
+    Raises:
+        DataError: Nobody knows a GPU of that name.
+    """
+    try:
+        return load_gpu(gpu)
+    except ArchError as error:
+        reason: str | None = hosts()["undescribed_gpus"].get(gpu)
+        if reason is None:
+            raise DataError(f"{table}: row {row}, column 'gpu': {error}") from None
+        return reason
+
+
+def check_unit(path: Path, row: int, predicted_s: Floats, measured_s: Floats) -> None:
+    """Complains about times that can hardly be in the unit the column promises.
+
+    Raises:
+        DataError: The median prediction is off by more than `UNIT_DOUBT`.
+    """
+    ratio = float(np.median(measured_s / predicted_s))
+    if not 1 / UNIT_DOUBT < ratio < UNIT_DOUBT:
+        wrong = f"{ratio:.3g} times as long as" if ratio > 1 else f"{1 / ratio:.3g} times shorter than"
+        raise DataError(
+            f"{path}: row {row}, column 'time_ms': from here on, times are {wrong} the prediction in the median; expected milliseconds, check the unit"
+        )

@@ -1,0 +1,79 @@
+"""Files of measurements → predictions → errors: what `simgpu validate` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from importlib import resources
+from pathlib import Path
+
+from simgpu.cost.model import CostModel
+from simgpu.errors import DataError, OptionError, did_you_mean
+from simgpu.validation.formats import COMMON_COLUMNS, find_format, recognise
+from simgpu.validation.kernel_files import kernel_file
+from simgpu.validation.kernels import Pricer, collect
+from simgpu.validation.models import is_model_table, model_file
+from simgpu.validation.outcome import Validation, Wanted
+from simgpu.validation.table import Table, read_table
+
+
+def carried_data() -> Path:
+    """The folder of measurements that come with simgpu."""
+    return Path(str(resources.files("simgpu.validation"))) / "data"
+
+
+def data_files(path: Path) -> list[Path]:
+    """The tables in a folder and below it, or the one file.
+
+    Raises:
+        DataError: There is no such file or folder, or no table in it.
+    """
+    if path.is_dir():
+        found = sorted(p for p in path.rglob("*") if p.name.endswith((".csv", ".csv.gz")) and p.is_file())
+        if not found:
+            raise DataError(f"{path}: no .csv file in this folder")
+        return found
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder")
+    return [path]
+
+
+def validate(
+    paths: Iterable[Path], *, wanted: Wanted | None = None, cost_model: Pricer | None = None, progress: Callable[[str], None] = lambda _: None
+) -> Validation:
+    """Predicts every row of the files.
+
+    A file that cannot be used becomes one of `problems`; the others run all the same.
+    """
+    wanted, model = wanted or Wanted(), cost_model or CostModel()
+    total = Validation()
+    for path in paths:
+        progress(path.name)
+        try:
+            total += _file(read_table(path), wanted, model)
+        except DataError as error:
+            total += Validation(problems=(str(error),))
+    return total
+
+
+def check_wanted(wanted: Wanted, validation: Validation) -> None:
+    """Complains if a filter let nothing through.
+
+    Raises:
+        OptionError: No row has that family, GPU or source.
+    """
+    if validation.rows or validation.skipped or validation.problems or wanted == Wanted():
+        return
+    raise OptionError(f"no rows for {', '.join(f'--{k} {v}' for k, v in (('family', wanted.family), ('gpu', wanted.gpu), ('source', wanted.source)) if v)}")
+
+
+def _file(table: Table, wanted: Wanted, model: Pricer) -> Validation:
+    if find_format(table) is None and is_model_table(table):
+        return model_file(table, wanted)
+    kind = recognise(table)
+    problems = []
+    if unknown := kind.unknown_columns(table):
+        known = kind.required | kind.optional | COMMON_COLUMNS
+        problems.append(
+            f"{table.path}: row {table.header_row}, column '{unknown[0]}': means nothing in a table of '{kind.name}'{did_you_mean(unknown[0], known)}; its values are not read"
+        )
+    return Validation(problems=tuple(problems)) + kernel_file(collect(table, kind.read), wanted, model)
