@@ -1,0 +1,78 @@
+"""The zoo's networks have the parameters and the arithmetic that the libraries' own models have.
+
+networks.csv was counted by running each library's model on torch's meta device (batch 1) and adding up what it executes:
+parameters (tied ones once, batch-norm statistics not at all), multiply-accumulates of convolutions and of matrix products
+(causal masks save nothing), and the elements those write.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from simgpu.frontends.zoo import load_zoo, zoo_table
+from simgpu.graph.ir import Graph
+from simgpu.ops.registry import op_macs
+
+with (Path(__file__).parent / "networks.csv").open(encoding="utf-8", newline="") as _file:
+    ROWS = list(csv.DictReader(_file))
+
+
+def counts(graph: Graph) -> dict[str, int]:
+    conv = linear = elements = 0
+    for op in graph.ops:
+        macs = int(op_macs(graph, op))
+        if op.type in ("Conv", "ConvTranspose"):
+            conv += macs
+        else:
+            linear += macs
+        if macs:
+            elements += graph[op.outputs[0]].elements
+        if op.type == "Attention":  # the scores, which are an output of their own where attention is not fused
+            query, key = (graph[t].shape for t in op.inputs[:2])
+            elements += query[0] * query[1] * query[2] * key[2]
+    return {"params": graph.num_params, "macs_conv": conv, "macs_linear_matmul": linear, "activation_elements_conv_linear": elements}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[r["model"] for r in ROWS])
+def test_counts_are_those_of_the_library(row: dict[str, str]) -> None:
+    got = counts(load_zoo(row["model"]))
+    assert got == {key: int(row[key]) for key in got}
+
+
+# Counts the papers print, in millions of parameters and of multiply-accumulates, with the digits they print.
+PUBLISHED = {
+    "vgg19": (144, 19_600),  # Simonyan and Zisserman 2015, table 2; MACs: He et al. 2016, section 3.3
+    "resnet34": (21.8, 3_600),  # He et al. 2016, table 1: 3.6e9
+    "resnet152_v1": (60.2, 11_300),  # He et al. 2016, table 1: 11.3e9
+    "mobilenet_v1": (4.2, 569),  # Howard et al. 2017, table 8
+    "mobilenet_v1_075": (2.59, 317),  # tensorflow/models slim, nets/mobilenet_v1.md
+    "mobilenet_v1_050": (1.34, 150),
+    "mobilenet_v1_025": (0.47, 41),
+    "mobilenet_v2": (3.4, 300),  # Sandler et al. 2018, table 4
+    "mobilenetv2_140": (6.06, 582),  # tensorflow/models slim, nets/mobilenet/README.md; the paper prints 6.9
+    "gpt3-175b": (175_000, None),  # Brown et al. 2020, table 2.1
+    "gpt3-13b": (13_000, None),
+    "gpt3-6.7b": (6_700, None),
+    "gpt3-2.7b": (2_700, None),
+    "gpt3-xl": (1_300, None),
+    "gpt3-large": (760, None),
+    "gpt3-medium": (350, None),
+    "gpt3-small": (125, None),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_counts_are_near_those_of_the_paper(name: str) -> None:
+    row = next(r for r in zoo_table() if r.name == name)
+    params, macs = PUBLISHED[name]
+    assert row.params / 1e6 == pytest.approx(params, rel=0.05)
+    if macs:
+        assert row.macs / 1e6 == pytest.approx(macs, rel=0.05)
+
+
+def test_most_networks_are_checked_by_count() -> None:
+    checked = {load_zoo(r["model"]).name for r in ROWS} | PUBLISHED.keys()
+    unchecked = {row.name for row in zoo_table()} - checked
+    assert unchecked == {"conv-block", "bert-large-classifier", "gpt3-xl-neusight", "mobilenetv2_050"}
