@@ -13,7 +13,7 @@ LARGE = {"hidden": 1024, "layers": 24, "heads": 16}
 @model("vit_l_16", family="ViT", aliases=("vit_large_patch16_224",), **LARGE)
 @model("vit_l_32", family="ViT", patch=32, aliases=("vit_large_patch32_224",), **LARGE)
 @model("vit_h_14", family="ViT", patch=14, hidden=1280, layers=32, heads=16, aliases=("vit_huge_patch14_224",))
-@model("vit-base", family="ViT", fused_qkv=False, aliases=("google/vit-base-patch16-224", "vit-b/16"))
+@model("vit-base", family="ViT", fused_qkv=False, aliases=("google/vit-base-patch16-224",))
 @model("vit_tiny_patch16_224", family="ViT", hidden=192, heads=3)
 @model("vit_small_patch16_224", family="ViT", hidden=384, heads=6)
 @model("deit_tiny_patch16_224", family="DeiT", hidden=192, heads=3, aliases=("facebook/deit-tiny-patch16-224",))
