@@ -23,7 +23,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("kernels",),
     ("cost",),
     ("sim",),
-    ("memory", "report"),
+    ("memory",),
+    ("report",),
     ("api",),
     ("serving", "studies", "validation", "plot"),
     ("cli",),
@@ -31,9 +32,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 LEVEL = {package: level for level, packages in enumerate(LAYERS) for package in packages}
 
-# Narrower than its layer: plots read reports, cost reads kernels and never ops, the simulator reads kernels.
+# Narrower than its layer: plots read reports (made of kernels), cost reads kernels and never ops, the simulator reads kernels.
 ONLY: dict[str, set[str]] = {
-    "plot": {"report", "errors", "units", "dtypes"},
+    "plot": {"report", "kernels", "errors", "units", "dtypes"},
     "cost": {"kernels", "arch", "errors", "units", "dtypes", "runtime", "yaml_text", "data_paths"},
 }
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-    from simgpu.plot.labels import Label, Obstacle
     from simgpu.kernels.kernel import Kernel
+    from simgpu.plot.labels import Label, Obstacle
     from simgpu.report.report import Report
 
 _AREA_PER_LABEL = 2.8  # the longest kernels get their name on the chart, one for so much of the figure [square inch]
@@ -105,15 +105,13 @@ def _common_name(kernels: Sequence[Kernel]) -> str:
 
 def whole_model(report: Report) -> Point:
     """A run as a single point: all its FLOP over all its DRAM traffic and over its latency."""
-    times = report.times
-    flop = sum(k.flop for k in report.kernels.kernels)
     return Point(
         name=report.model,
         family="",
         count=len(report.kernels),
-        intensity_flop_per_byte=flop / float(times.dram_bytes.sum()),
-        l2_intensity_flop_per_byte=flop / float(times.l2_bytes.sum() or math.inf),
-        rate_flop_per_s=flop / report.latency_s,
+        intensity_flop_per_byte=report.intensity_flop_per_byte,
+        l2_intensity_flop_per_byte=report.flop / report.l2_bytes if report.l2_bytes else math.inf,
+        rate_flop_per_s=report.flop_per_s,
         time_s=report.latency_s,
         time_fraction=1.0,
     )
@@ -281,8 +279,9 @@ def _draw_one(ax: Axes, report: Report, colours: Theme, scale: float, levels: bo
         hollow = Line2D([], [], marker="o", linestyle="", markersize=4, color=colours.muted, markerfacecolor="none", label="the same, per byte of L2 traffic")
         handles.append(hollow)
     layer.texts.append(add_legend(ax, handles, colours))
+    total_s = float(report.times.duration_s.sum())
     missing = 1 - sum(share.values())
-    parts = [report.setting, f"area = share of {format_quantity(float(report.times.duration_s.sum()), 's')} of kernel time"]
+    parts = [report.setting, f"area = share of {format_quantity(total_s, 's')} of kernel time"]
     if missing > 0.005:
         parts.append(f"{missing:.0%} in kernels without arithmetic")
     headline(ax, f"{report.model} on {report.gpu.name}", " · ".join(parts), colours)

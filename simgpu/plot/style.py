@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from simgpu.errors import OptionError, did_you_mean
+from simgpu.report.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.legend import Legend
 
 ThemeName = Literal["light", "dark"]
+LegendPlace = Literal["lower right", "upper right", "upper left", "lower left", "above"]
 FORMATS = ("png", "svg", "pdf")
 DPI = 200
 
@@ -105,6 +106,9 @@ FAMILY_NAMES: Mapping[str, str] = MappingProxyType(
     }
 )
 
+# What a run waits for, in the order in which bars stack it; the colour is that of the theme's series.
+BOUNDS: Mapping[str, int] = MappingProxyType({"compute": 1, "shared memory": 4, "L2": 5, "DRAM": 0, "latency": 3, "host launch": 6})
+
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "h")
 DASHES: tuple[tuple[int, tuple[float, ...]], ...] = ((0, ()), (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1.5, 2)))
 
@@ -184,13 +188,22 @@ def headline(ax: Axes, title: str, subtitle: str, look: str | Theme) -> None:
         ax.set_title(title, loc="left", fontsize=12, fontweight="bold", color=colours.ink, pad=8)
 
 
-def add_legend(ax: Axes, handles: Sequence[Artist], look: str | Theme, *, place: str = "lower right", columns: int = 1) -> Legend:
-    """A legend without a frame, above what is drawn."""
+def add_legend(ax: Axes, handles: Sequence[Artist], look: str | Theme, *, place: LegendPlace = "lower right", columns: int = 1) -> Legend:
+    """A legend without a frame, on top of what is drawn, or ("above") over the upper right corner."""
     colours = theme(look)
     legend = ax.legend(
-        handles=handles, loc=place, ncols=columns, fontsize=8, labelcolor=colours.ink, facecolor=colours.background, edgecolor="none", framealpha=0.85,
+        handles=handles,
+        loc="lower right" if place == "above" else place,
+        bbox_to_anchor=(1.0, 1.0) if place == "above" else (0.0, 0.0, 1.0, 1.0),
+        borderaxespad=0.0 if place == "above" else 0.5,
+        ncols=columns,
+        fontsize=8,
+        labelcolor=colours.ink,
+        facecolor=colours.background,
+        edgecolor="none",
+        framealpha=0.85,
         handletextpad=0.4,
-    )  # fmt: skip
+    )
     legend.set_zorder(7)
     return legend
 
@@ -236,26 +249,13 @@ def save(figure: Figure, path: str | Path) -> Path:
     """
     import matplotlib as mpl
 
-    path = Path(path)
     kind = check_format(path)
     metadata: dict[str, dict[str, str | None]] = {
         "png": {"Software": "simgpu"},
         "svg": {"Date": None, "Creator": "simgpu"},
         "pdf": {"CreationDate": None, "Creator": "simgpu", "Producer": "simgpu"},
     }
-    try:
-        handle, temporary = tempfile.mkstemp(suffix=f".{kind}", prefix=f".{path.stem}-", dir=path.parent)
-    except OSError as error:
-        raise OptionError(f"{path}: cannot be written: {error.strerror}") from error
-    try:
-        with os.fdopen(handle, "wb") as file, mpl.rc_context({"svg.hashsalt": "simgpu", "pdf.fonttype": 42}):
-            figure.savefig(file, format=kind, dpi=DPI, facecolor=figure.get_facecolor(), metadata=metadata[kind])
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
-        Path(temporary).replace(path)
-    except OSError as error:
-        raise OptionError(f"{path}: cannot be written: {error.strerror}") from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-    return path
+    picture = io.BytesIO()
+    with mpl.rc_context({"svg.hashsalt": "simgpu", "pdf.fonttype": 42}):
+        figure.savefig(picture, format=kind, dpi=DPI, facecolor=figure.get_facecolor(), metadata=metadata[kind])
+    return write_bytes(path, picture.getvalue())
