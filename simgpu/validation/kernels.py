@@ -58,6 +58,7 @@ class Case:
         measured_s: [s]
         launches: What the measured call launches, one after the other.
         method: Name of the method in `simgpu.validation.method.METHODS`.
+        trust: "" or "care": see `simgpu.validation.score.Group`.
     """
 
     row: int
@@ -70,10 +71,11 @@ class Case:
     measured_s: float
     method: str
     launches: tuple[Launch, ...]
+    trust: str = ""
 
     @property
     def group(self) -> Group:
-        return Group(self.source, self.family, self.gpu, self.dtype, self.mode)
+        return Group(self.source, self.family, self.gpu, self.dtype, self.mode, self.trust)
 
     @property
     def kernels(self) -> tuple[Kernel, ...]:

@@ -12,7 +12,16 @@ YES_NO = {"yes": True, "no": False}
 
 
 def make_case(
-    row: Row, family: str, mode: str, launches: tuple[Launch, ...], *, method: str, op_class: str = "", dtype: str = "fp32", time_s: float | None = None
+    row: Row,
+    family: str,
+    mode: str,
+    launches: tuple[Launch, ...],
+    *,
+    method: str,
+    op_class: str = "",
+    dtype: str = "fp32",
+    time_s: float | None = None,
+    trust: str = "",
 ) -> Case:
     """A row as a case; its time is in `time_ms` unless given. [s]"""
     return Case(
@@ -26,6 +35,7 @@ def make_case(
         measured_s=row.time_s("time_ms") if time_s is None else time_s,
         method=method,
         launches=launches,
+        trust=trust,
     )
 
 
