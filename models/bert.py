@@ -38,7 +38,7 @@ def bert(
         return b.build(b.linear(x, vocab, tied=table, name="cls.predictions.decoder"))
     if head == "qa":
         return b.build(b.linear(x, 2, name="qa_outputs"))
-    first = b.reshape(b.slice(x, 0, 1, view=True), (batch, hidden), name="first_token")
+    first = b.reshape(b.slice(x, 0, 1), (batch, hidden), name="first_token")
     pooled = b.tanh(b.linear(first, hidden, name="pooler.dense"), name="pooler.activation")
     return b.build(b.linear(pooled, 2, name="classifier") if head == "classifier" else pooled)
 

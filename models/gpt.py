@@ -65,7 +65,7 @@ def _block(b: Builder, x: Tensor, heads: int, past_len: int) -> Tensor:
     batch, _, hidden = x.shape
     y = b.layer_norm(x, name="ln_1")
     with b.scope("attn"):
-        q, k, v = (b.split_heads(part, heads) for part in b.split(b.linear(y, 3 * hidden, name="c_attn"), 3, axis=2, view=True))
+        q, k, v = (b.split_heads(part, heads) for part in b.split(b.linear(y, 3 * hidden, name="c_attn"), 3, axis=2))
         if past_len:
             cache = (batch, heads, past_len, hidden // heads)
             k = b.concat([b.state(b.path("past_key"), cache), k], axis=2)

@@ -58,7 +58,7 @@ def vit(
                 x = _layer(b, x, heads, fused_qkv)
         x = b.layer_norm(x, name="ln")
     heads_of = ("head", "head_dist")[: len(tokens)]
-    logits = [b.linear(b.reshape(b.slice(x, i, i + 1, view=True), (batch, hidden)), num_classes, name=n) for i, n in enumerate(heads_of)]
+    logits = [b.linear(b.reshape(b.slice(x, i, i + 1), (batch, hidden)), num_classes, name=n) for i, n in enumerate(heads_of)]
     return b.build(b.mul(b.add(*logits), b.scalar("half")) if distilled else logits[0])
 
 
@@ -67,7 +67,7 @@ def _layer(b: Builder, x: Tensor, heads: int, fused_qkv: bool) -> Tensor:
     y = b.layer_norm(x, name="ln_1")
     with b.scope("attention"):
         if fused_qkv:
-            parts = b.split(b.linear(y, 3 * hidden, name="qkv"), 3, axis=2, view=True)
+            parts = b.split(b.linear(y, 3 * hidden, name="qkv"), 3, axis=2)
         else:
             parts = tuple(b.linear(y, hidden, name=p) for p in ("query", "key", "value"))
         q, k, v = (b.split_heads(part, heads) for part in parts)

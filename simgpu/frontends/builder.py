@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from simgpu.errors import ShapeError
 from simgpu.frontends.builder_core import BuilderCore
-from simgpu.graph.ir import CONSTANT, WEIGHT, Attr, Tensor
+from simgpu.graph.ir import CONSTANT, WEIGHT, Tensor
 
 Size = int | Sequence[int]
 
@@ -301,7 +301,7 @@ class Builder(BuilderCore):
         """(B, S, heads · D) → (B, heads, S, D): two views."""
         n, s, width = x.shape
         with self.scope(name):
-            return self.transpose(self.reshape(x, (n, s, heads, width // heads)), (0, 2, 1, 3), view=True)
+            return self.transpose(self.reshape(x, (n, s, heads, width // heads)), (0, 2, 1, 3))
 
     def merge_heads(self, x: Tensor, *, name: str = "merge_heads") -> Tensor:
         """(B, heads, S, D) → (B, S, heads · D): a transpose that copies."""
@@ -314,14 +314,14 @@ class Builder(BuilderCore):
     def concat(self, parts: Sequence[Tensor], *, axis: int = 1, name: str = "concat") -> Tensor:
         return self.op("Concat", *parts, name=name, axis=axis)
 
-    def split(self, x: Tensor, parts: int | Sequence[int], *, axis: int = 1, view: bool = False, name: str = "split") -> tuple[Tensor, ...]:
-        """Parts along an axis: a number of equal ones, or their sizes; `view` as in `transpose`."""
+    def split(self, x: Tensor, parts: int | Sequence[int], *, axis: int = 1, name: str = "split") -> tuple[Tensor, ...]:
+        """Parts along an axis: a number of equal ones, or their sizes."""
         sizes = (x.shape[axis] // parts,) * parts if isinstance(parts, int) else tuple(parts)
-        return self.ops("Split", (x,), name=name, num_outputs=len(sizes), axis=axis, split=sizes, **_view(view))
+        return self.ops("Split", (x,), name=name, num_outputs=len(sizes), axis=axis, split=sizes)
 
-    def slice(self, x: Tensor, start: int, end: int, *, axis: int = 1, step: int = 1, view: bool = False, name: str = "slice") -> Tensor:
-        """x[start:end:step] along an axis; `view` as in `transpose`."""
-        return self.op("Slice", x, name=name, starts=(start,), ends=(end,), axes=(axis,), steps=(step,), **_view(view))
+    def slice(self, x: Tensor, start: int, end: int, *, axis: int = 1, step: int = 1, name: str = "slice") -> Tensor:
+        """x[start:end:step] along an axis."""
+        return self.op("Slice", x, name=name, starts=(start,), ends=(end,), axes=(axis,), steps=(step,))
 
     def reshape(self, x: Tensor, shape: Sequence[int], *, name: str = "reshape") -> Tensor:
         return self.op("Reshape", x, name=name, shape=tuple(shape))
@@ -330,13 +330,9 @@ class Builder(BuilderCore):
         """(N, …) → (N, product)."""
         return self.op("Flatten", x, name=name, axis=1)
 
-    def transpose(self, x: Tensor, perm: Sequence[int], *, view: bool = False, name: str = "transpose") -> Tensor:
-        """Axes in another order.
-
-        Args:
-            view: What reads it follows strides (a matrix product, attention, an elementwise op), so nothing is copied.
-        """
-        return self.op("Transpose", x, name=name, perm=tuple(perm), **_view(view))
+    def transpose(self, x: Tensor, perm: Sequence[int], *, name: str = "transpose") -> Tensor:
+        """Axes in another order."""
+        return self.op("Transpose", x, name=name, perm=tuple(perm))
 
     def pad(self, x: Tensor, before: Sequence[int], after: Sequence[int], *, name: str = "pad") -> Tensor:
         """Zeros before and after each axis."""
@@ -372,11 +368,6 @@ def round_channels(channels: float, divisor: int = 8) -> int:
     """
     multiple = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return multiple + divisor if multiple < 0.9 * channels else multiple
-
-
-def _view(view: bool) -> dict[str, Attr]:
-    """The attribute that says: a strided view, which moves no bytes."""
-    return {"view": 1} if view else {}
 
 
 def _sizes(value: Size, rank: int) -> tuple[int, ...]:
