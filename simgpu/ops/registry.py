@@ -150,7 +150,7 @@ class Rule:
 
 
 _RULES: dict[str, Rule] = {}
-_FILES = ("linear", "conv", "attention", "elementwise", "normalisation", "reduction", "movement", "indexing", "recurrent", "detection", "quantisation")
+_FILES = ("linear", "grouped", "conv", "attention", "elementwise", "normalisation", "reduction", "movement", "indexing", "recurrent", "detection", "quantisation")
 
 
 def rule(*types: str, **counts: Any) -> Callable[[Infer], Infer]:

@@ -1,0 +1,141 @@
+"""What is asked of a network besides its config: how many tokens or pixels, which phase, which part, how experts are chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from simgpu.errors import OptionError, did_you_mean
+
+PHASES = ("prefill", "decode")
+LOGITS = ("all", "last")
+LATENT = ("absorbed", "expanded", "reexpanded")
+HEADS = ("auto", "none", "lm", "mlm", "qa", "classify")
+MAX_TOKENS = 2**24
+MAX_BATCH = 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """The options of `load_config`, checked.
+
+    Attributes:
+        batch: Sequences or images at once.
+        seq_len: Tokens of the prompt; of the encoder's input where there is an encoder. None: the family's usual number.
+        target_len: Tokens the decoder of an encoder-decoder sees at once. None: the family's usual number.
+        context: Tokens whose keys and values are cached before this pass.
+        new_tokens: Tokens to be generated; a decode graph is the step in the middle of them.
+        phase: "prefill" (all prompt tokens at once) or "decode" (one new token per sequence).
+        image_size: Height and width. [pixels]
+        part: One part of a network of several: "encoder", "decoder", "vision", "text". "" = all that run together.
+        head: "auto" (as `architectures` says), "none", "lm", "mlm", "qa" or "classify".
+        logits: The vocabulary projection runs on "all" positions (as Hugging Face's forward does) or on the "last" of each sequence (as servers do).
+        latent: How latent attention (MLA) decodes: "absorbed" (projections folded into the queries and the output, as servers do),
+            "expanded" (keys and values cached in full), "reexpanded" (the cached latent expanded anew at every step, as Hugging Face does).
+        experts: How tokens spread over experts: "balanced", "zipf", "zipf:EXPONENT", or one weight for each expert.
+        capacity_factor: Tokens an expert takes at most, in multiples of its even share; None = no limit.
+    """
+
+    batch: int = 1
+    seq_len: int | None = None
+    target_len: int | None = None
+    context: int | None = None
+    new_tokens: int | None = None
+    phase: str = "prefill"
+    image_size: tuple[int, int] | None = None
+    part: str = ""
+    head: str = "auto"
+    logits: str = "all"
+    latent: str = "absorbed"
+    experts: str | Sequence[float] = "balanced"
+    capacity_factor: float | None = None
+
+    def __post_init__(self) -> None:
+        _whole("batch", self.batch, 1, MAX_BATCH)
+        for name in ("seq_len", "target_len", "new_tokens"):
+            if getattr(self, name) is not None:
+                _whole(name, getattr(self, name), 1, MAX_TOKENS)
+        if self.context is not None:
+            _whole("context", self.context, 0, MAX_TOKENS)
+        for name, choices in (("phase", PHASES), ("logits", LOGITS), ("latent", LATENT), ("head", HEADS)):
+            _word(name, getattr(self, name), choices)
+        if self.image_size is not None:
+            for size in self.image_size:
+                _whole("image_size", size, 1, 2**16)
+        if self.new_tokens is not None and self.phase == "prefill":
+            raise OptionError(f"new_tokens: is {self.new_tokens} in a prefill, which generates none; choose phase 'decode' or leave it out")
+        if self.capacity_factor is not None and not (isinstance(self.capacity_factor, int | float) and 0 < self.capacity_factor <= 1e6):
+            raise OptionError(f"capacity_factor: is {self.capacity_factor!r}, expected a number above 0, such as 1.25")
+
+    @property
+    def decode(self) -> bool:
+        return self.phase == "decode"
+
+    def choose_part(self, where: str, parts: Sequence[str]) -> str:
+        """The part asked for.
+
+        Raises:
+            OptionError: The network has no such part.
+        """
+        if self.part and self.part not in parts:
+            have = f"its parts are {', '.join(parts)}" if parts else "it is all one part"
+            raise OptionError(f"{where}: part: has no '{self.part}', {have}{did_you_mean(self.part, parts)}")
+        return self.part
+
+    def only_prefill(self, where: str, what: str) -> None:
+        """Ends in a message if decode was asked of a network that generates nothing."""
+        if self.decode:
+            raise OptionError(f"{where}: phase: is 'decode', but {what} generates no tokens; choose 'prefill'")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lengths:
+    """Tokens of one pass through a decoder.
+
+    Attributes:
+        query: Tokens computed.
+        past: Tokens whose keys and values are cached.
+        steps: Passes that this one stands for.
+    """
+
+    query: int
+    past: int
+    steps: int = 1
+
+    @property
+    def total(self) -> int:
+        return self.past + self.query
+
+    @property
+    def note(self) -> str:
+        """What the report should say about it, if anything."""
+        return f"one decode step of {self.steps}, the one in the middle: {self.past} cached tokens" if self.steps > 1 else ""
+
+
+def decoder_lengths(request: Request, *, usual: int, prompt: int | None) -> Lengths:
+    """Tokens computed and cached in a pass of a decoder.
+
+    Step i of N reads context + i keys, so the mean over the steps is the step at context + (N - 1) / 2.
+
+    Args:
+        usual: Tokens of the pass if nobody says: prompt of a prefill, context of a decode step.
+        prompt: Length of the decoder's own prompt asked for.
+
+    >>> decoder_lengths(Request(phase="decode", context=100, new_tokens=11), usual=2048, prompt=None).past
+    105
+    """
+    if not request.decode:
+        return Lengths(query=usual if prompt is None else prompt, past=request.context or 0)
+    context = request.context if request.context is not None else usual if prompt is None else prompt
+    steps = request.new_tokens or 1
+    return Lengths(query=1, past=context + (steps - 1) // 2, steps=steps)
+
+
+def _whole(name: str, value: object, low: int, high: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise OptionError(f"{name}: is {value!r}, expected a whole number from {low} to {high}")
+
+
+def _word(name: str, value: object, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise OptionError(f"{name}: is {value!r}, expected one of {', '.join(choices)}{did_you_mean(str(value), choices)}")
