@@ -14,35 +14,50 @@ class Runtime:
     Attributes:
         graph_replay: Kernels are replayed from a captured graph, so the host costs nothing per launch.
         fold_batch_norm: Batch norm is folded into the convolution before it.
-        fuse_pointwise: Chains of elementwise ops become one kernel ("all"), or only epilogues of conv/GEMM ("epilogue"), or none ("").
+        fuse_pointwise: Chains of elementwise ops become one kernel, normalisations and reductions among them included.
+        fuses_epilogues: Convolutions and products take the elementwise ops behind them (bias, activation, residual) in.
         fused_attention: Attention runs as one flash-attention kernel where the GPU has one.
         channels_last: Convolutions on tensor cores run NHWC without layout copies.
-        casts_weights: Under amp, weights are cast by a kernel at every use (PyTorch autocast).
+        casts_weights: Under amp, weights are cast by a kernel in every step (PyTorch autocast).
+        narrow_chains: Under int8 and fp8, tensors between quantised layers are stored in the narrow format.
     """
 
     name: str
     meaning: str
     graph_replay: bool = False
     fold_batch_norm: bool = False
-    fuse_pointwise: str = ""
+    fuse_pointwise: bool = False
+    fuses_epilogues: bool = False
     fused_attention: bool = True
     channels_last: bool = False
     casts_weights: bool = False
+    narrow_chains: bool = False
 
 
 RUNTIMES: dict[str, Runtime] = {
     r.name: r
     for r in (
         Runtime(name="eager", meaning="PyTorch eager: one kernel an op, one launch after the other", casts_weights=True),
-        Runtime(name="graph", meaning="the eager kernels replayed from a CUDA graph", graph_replay=True),
-        Runtime(name="compiled", meaning="torch.compile: pointwise chains fused, CUDA-graph replay", graph_replay=True, fold_batch_norm=True, fuse_pointwise="all"),
+        Runtime(name="graph", meaning="the eager kernels replayed from a CUDA graph", graph_replay=True, casts_weights=True),
+        # torch.compile without freezing keeps batch norm, whose arithmetic it fuses with its neighbours; convolutions and products are library
+        # calls without epilogue. Inductor's layout optimisation turns convolutional networks to channels-last (torch/_inductor/graph.py).
+        Runtime(
+            name="compiled",
+            meaning="torch.compile: elementwise chains fused, also around normalisations; CUDA-graph replay",
+            graph_replay=True,
+            fuse_pointwise=True,
+            channels_last=True,
+            casts_weights=True,
+        ),
         Runtime(
             name="tensorrt",
-            meaning="TensorRT: conv/GEMM epilogues and attention fused, NHWC on tensor cores, graph replay",
+            meaning="TensorRT: batch norm folded, conv/GEMM epilogues and attention fused, NHWC on tensor cores, graph replay",
             graph_replay=True,
             fold_batch_norm=True,
-            fuse_pointwise="all",
+            fuse_pointwise=True,
+            fuses_epilogues=True,
             channels_last=True,
+            narrow_chains=True,
         ),
     )
 }

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "units", "dtypes", "runtime", "yaml_text", "data_paths"),
     ("graph", "arch"),
-    ("ops",),
+    ("ops", "precision"),
     ("frontends",),
     ("passes",),
     ("kernels",),

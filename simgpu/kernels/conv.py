@@ -1,0 +1,124 @@
+"""Convolutions and transposed convolutions as the problem a library solves; layout copies around tensor-core kernels."""
+
+from __future__ import annotations
+
+import math
+
+from simgpu.graph.ir import Op, Tensor
+from simgpu.kernels.context import Lowering, int_attr, ints_attr, rule
+from simgpu.kernels.gemm import epilogue_label, extra_reads
+from simgpu.kernels.kernel import Access, Conv, Stream
+from simgpu.precision import POINTWISE, Math, unit_for
+
+
+@rule("Conv", "FusedConv")
+def conv(low: Lowering, op: Op) -> None:
+    """One kernel, with the bias and whatever was fused in its epilogue."""
+    x, w, y = low.input(op, 0), low.input(op, 1), low.tensor(op.outputs[0])
+    _launch(low, op, x=x, w=w, y=y, big=x, small=y, direction="fwd", label="conv")
+
+
+@rule("ConvTranspose")
+def conv_transpose(low: Lowering, op: Op) -> None:
+    """The gradient with respect to the input of the convolution that would turn this op's output into its input."""
+    x, w, y = low.input(op, 0), low.input(op, 1), low.tensor(op.outputs[0])
+    _launch(low, op, x=x, w=w, y=y, big=y, small=x, direction="bwd_data", label="transposed conv")
+
+
+def problem(op: Op, *, big: Tensor, small: Tensor, w: Tensor, direction: str, layout: str, itemsizes: tuple[float, float, float]) -> Conv:
+    """The 2-D problem of a convolution of 1 to 3 spatial axes.
+
+    Args:
+        big, small: Input and output of the forward convolution.
+        w: Filters [K, C / groups, …] (of a transposed convolution [C of its input, …], which is the same).
+        itemsizes: Bytes of an element of big, w and small.
+    """
+    rank = len(w.shape) - 2
+    strides = ints_attr(op, "strides") or (1,) * rank
+    dilations = ints_attr(op, "dilations") or (1,) * rank
+    filters, size, out = w.shape[2:], big.shape[2:], small.shape[2:]
+    depth_out, depth_filter = (out[0], filters[0]) if rank == 3 else (1, 1)
+    flat = (1,) * (2 - min(rank, 2))
+    r, s = (*flat, *filters[-2:])
+    h, wide = (*flat, *size[-2:])
+    p, q = (*flat, *out[-2:])
+    stride_h, stride_w = (*flat, *strides[-2:])
+    dilation_h, dilation_w = (*flat, *dilations[-2:])
+    x_bytes, w_bytes, y_bytes = itemsizes
+    return Conv(
+        n=big.shape[0] * depth_out,
+        c=big.shape[1],
+        h=h,
+        w=wide,
+        k=small.shape[1],
+        r=r * depth_filter,
+        s=s,
+        p=p,
+        q=q,
+        stride_h=stride_h,
+        stride_w=stride_w,
+        dilation_h=dilation_h,
+        dilation_w=dilation_w,
+        groups=int_attr(op, "group", 1),
+        direction=direction,
+        layout=layout,
+        x_bytes=x_bytes,
+        w_bytes=w_bytes,
+        y_bytes=y_bytes,
+    )
+
+
+def is_depthwise(w: Tensor, groups: int) -> bool:
+    """Each group has one input channel: no products to share, so libraries run a direct kernel on CUDA cores."""
+    return groups > 1 and w.shape[1] == 1
+
+
+def conv_math(low: Lowering, op: Op, w: Tensor) -> Math:
+    """Depthwise convolutions never run on tensor cores: they accumulate in fp32 on CUDA cores."""
+    found = low.math(op.type)
+    if found.pipe == "tensor" and is_depthwise(w, int_attr(op, "group", 1)):
+        return low.math(POINTWISE) if found.dtype != "fp64" else unit_for("fp64", low.gpu)
+    return found
+
+
+def _launch(low: Lowering, op: Op, *, x: Tensor, w: Tensor, y: Tensor, big: Tensor, small: Tensor, direction: str, label: str) -> None:
+    math_ = conv_math(low, op, w)
+    on_tensor = math_.pipe == "tensor"
+    sizes = (low.itemsize(big), low.itemsize(w), low.itemsize(small))
+    work = problem(op, big=big, small=small, w=w, direction=direction, layout="nhwc" if on_tensor or low.runtime.channels_last else "nchw", itemsizes=sizes)
+    reads = [low.contiguous(op, x.name), low.access(w.name)]
+    if on_tensor and not low.runtime.channels_last:
+        reads = [_to_nhwc(low, op, x, reads[0]), _to_nhwc(low, op, w, reads[1])]
+    size = "×".join(map(str, w.shape[2:]))
+    stride = ints_attr(op, "strides")
+    groups = int_attr(op, "group", 1)
+    kind = "depthwise " if is_depthwise(w, groups) else "grouped " if groups > 1 else ""
+    title = f"{kind}{label} {size}" + (f" s{stride[-1]}" if stride and max(stride) > 1 else "")
+    low.emit(
+        op,
+        work,
+        label=epilogue_label(title, op),
+        reads=(*reads, *extra_reads(low, op, 2)),
+        writes=[low.access(t) for t in op.outputs if t],
+        math=math_,
+    )
+
+
+def _to_nhwc(low: Lowering, op: Op, tensor: Tensor, source: Access) -> Access:
+    """The tensor with channels last: tensor-core kernels read no other layout. They write either, so the output needs no copy.
+
+    Nothing moves if there is one channel or one pixel.
+
+    Source: the kernels cuDNN launches for NCHW half-precision tensors: `nchwToNhwcKernel`, then `…_nhwc2nchw_…`.
+    """
+    if tensor.shape[1] == 1 or math.prod(tensor.shape[2:]) == 1:
+        return source
+    low.assume(
+        "convolutions on tensor cores read NHWC: each input and filter of a network in NCHW is transposed first, the output is written as NCHW "
+        "(runtimes with channels_last have no such copies)"
+    )
+    target = Access(tensor=f"{tensor.name}:nhwc:{op.name}", bytes=low.bytes_of(tensor.name))
+    work = Stream(elements=tensor.elements, pattern="transpose", itemsize=low.itemsize(tensor))
+    what = "filter" if tensor.name == op.inputs[1] else "input"
+    low.emit(op, work, label="NCHW → NHWC", reads=(source,), writes=(target,), math=low.math(POINTWISE), flop=0.0, suffix=f"nhwc:{what}", internal=True)
+    return target
