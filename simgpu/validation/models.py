@@ -1,6 +1,7 @@
 """stub"""
 
 from __future__ import annotations
+
 from simgpu.validation.outcome import Validation, Wanted
 from simgpu.validation.table import Table
 

@@ -16,7 +16,7 @@ from simgpu.arch.loader import load_gpu
 from simgpu.arch.spec import GPU
 from simgpu.errors import ArchError, DataError
 from simgpu.validation.method import hosts
-from simgpu.validation.score import Floats, Group, Results, Score, Skipped, scores
+from simgpu.validation.score import Floats, Group, Results, Score, Skipped, errors, scores
 
 # Predictions further off than this in the median mean that the times are in another unit.
 UNIT_DOUBT = 60.0
@@ -109,3 +109,20 @@ def check_unit(path: Path, row: int, predicted_s: Floats, measured_s: Floats) ->
         raise DataError(
             f"{path}: row {row}, column 'time_ms': from here on, times are {wrong} the prediction in the median; expected milliseconds, check the unit"
         )
+
+
+def by_family(validation: Validation) -> dict[str, tuple[dict[str, tuple[Floats, Floats]], str]]:
+    """For each family, GPU → (measured, predicted) times [s], and a line that says how far off they are."""
+    gathered: dict[str, dict[str, tuple[list[float], list[float]]]] = defaultdict(lambda: defaultdict(lambda: ([], [])))
+    for result in validation.results:
+        for i, group in enumerate(result.groups):
+            measured, predicted = gathered[group.family][group.gpu]
+            measured.append(float(result.measured_s[i]))
+            predicted.append(float(result.predicted_s[i]))
+    pictures = {}
+    for family, gpus in sorted(gathered.items()):
+        points = {gpu: (np.array(measured), np.array(predicted)) for gpu, (measured, predicted) in sorted(gpus.items())}
+        found = errors(np.concatenate([p for _, p in points.values()]), np.concatenate([m for m, _ in points.values()]))
+        rows = sum(len(m) for m, _ in points.values())
+        pictures[family] = points, f"{rows} rows · mean error {found.mape_pct:.1f} %, median {found.median_ape_pct:.1f} % · band ±20 %"
+    return pictures

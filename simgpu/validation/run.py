@@ -72,8 +72,6 @@ def _file(table: Table, wanted: Wanted, model: Pricer) -> Validation:
     kind = recognise(table)
     problems = []
     if unknown := kind.unknown_columns(table):
-        known = kind.required | kind.optional | COMMON_COLUMNS
-        problems.append(
-            f"{table.path}: row {table.header_row}, column '{unknown[0]}': means nothing in a table of '{kind.name}'{did_you_mean(unknown[0], known)}; its values are not read"
-        )
+        hint = did_you_mean(unknown[0], kind.required | kind.optional | COMMON_COLUMNS)
+        problems.append(f"{table.path}: row {table.header_row}, column '{unknown[0]}': means nothing in a table of '{kind.name}'{hint}; it is not read")
     return Validation(problems=tuple(problems)) + kernel_file(collect(table, kind.read), wanted, model)

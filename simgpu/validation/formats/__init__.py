@@ -14,10 +14,10 @@ from simgpu.validation.table import Row, Table
 
 # Columns any table may carry beside its own: where the row comes from and what the machine was doing.
 COMMON_COLUMNS = frozenset(
-    "source gpu split dtype dtype_in dtype_accum tensor_core framework version device driver cuda_version cudnn_version torch_version "
-    "op_name kernel_source snapshot date file note comment sheet_file sheet sheet_row padded tflops_reported tflops_calc bytes_min "
-    "kernel kernel_list grid_x grid_y grid_z block_x block_y block_z n_kernels resolution_ms clock_mhz clocks power_limit_w "
-    "temperature_c runs std_ms min_ms max_ms l2 mode seconds_since_start".split()
+    """source gpu split dtype dtype_in dtype_accum tensor_core framework version device driver cuda_version cudnn_version torch_version op_name
+    kernel_source snapshot date file note comment sheet_file sheet sheet_row padded tflops_reported tflops_calc bytes_min kernel kernel_list grid_x grid_y
+    grid_z block_x block_y block_z n_kernels resolution_ms clock_mhz clocks power_limit_w temperature_c runs std_ms min_ms max_ms l2 mode
+    seconds_since_start""".split()  # noqa: SIM905
 )
 
 
@@ -62,7 +62,7 @@ FORMATS: tuple[Format, ...] = (
     ),
     _format(
         "GEMM, DeepBench",
-        "source gpu mode dtype_in dtype_accum tensor_core m n k trans_a trans_b time_ms",
+        "source gpu mode dtype_in tensor_core m n k trans_a trans_b time_ms",
         deepbench.gemm,
         optional="app n_sheet k_sheet m_exec n_exec k_exec",
     ),
@@ -154,5 +154,6 @@ def recognise(table: Table) -> Format:
             hint = f"; column '{column}' is missing{near.replace('did you mean', 'is it')}"
             break
     raise DataError(
-        f"{table.path}: row {table.lines[0][0] - 1}: columns of no known table of kernels; nearest is '{nearest.name}', where {', '.join(missing)} would be missing{hint}"
+        f"{table.path}: row {table.header_row}: columns of no known table of kernels; nearest is '{nearest.name}', "
+        f"where {', '.join(missing)} would be missing{hint}"
     )

@@ -8,8 +8,8 @@ Source: the data of the PyPI wheel aiconfigurator-core 0.12 and its collector (g
 from __future__ import annotations
 
 from simgpu.kernels.kernel import Collective, FusedAttention, Gemm, Rows, Stream
+from simgpu.validation.formats.build import LARGE, SMALL, SMALL_BYTES, make_case
 from simgpu.validation.formats.experts import expert_loads
-from simgpu.validation.formats.build import make_case
 from simgpu.validation.kernels import Case, Launch, launch
 from simgpu.validation.table import Row
 
@@ -148,30 +148,24 @@ def moe(row: Row) -> Case:
     def grouped(n: int, k: int) -> Gemm:
         return Gemm(m=max(routed, 1), n=n, k=k, a_bytes=size, b_bytes=size, out_bytes=BF16, layout="tn", tokens=loads)
 
-    pipe = "tensor"
-    return make_case(
-        row,
-        "moe",
-        "gated" if gated else "non-gated",
-        (
-            launch(Rows(kind="top_k", rows=tokens, cols=experts, writes_rows=False), reads=[logits], writes=[tokens * topk * 8.0], label="route", flop=tokens * experts),
-            launch(Rows(kind="sort", rows=1, cols=tokens * topk, itemsize=4), reads=[tokens * topk * 4.0], writes=[tokens * topk * 8.0], label="sort by expert", flop=tokens * topk),
-            launch(Stream(elements=routed * hidden, pattern="gather", itemsize=size), reads=[x], writes=[rows_in], label="permute", flop=0, footprint=cycle),
-            launch(grouped(up, hidden), reads=[rows_in, weights_up], writes=[mid], dtype=dtype, pipe=pipe, label="experts up", distances=[rows_in, cycle]),
-            launch(
-                Stream(elements=routed * width, instructions=8, sfu=2, inputs=2 if gated else 1, itemsize=BF16),
-                reads=[mid], writes=[mid_in], label="activation", flop=routed * width * 4, distances=[mid],
-            ),
-            launch(grouped(hidden, width), reads=[mid_in, weights_down], writes=[rows_out], dtype=dtype, pipe=pipe, label="experts down", distances=[mid_in, cycle]),
-            launch(
-                Stream(elements=tokens * hidden, pattern="gather", instructions=2.0 * topk, itemsize=BF16),
-                reads=[rows_out], writes=[x], label="combine", flop=routed * hidden, distances=[rows_out],
-            ),
+    top_k = Rows(kind="top_k", rows=tokens, cols=experts, writes_rows=False)
+    sort = Rows(kind="sort", rows=1, cols=tokens * topk, itemsize=4)
+    permute = Stream(elements=routed * hidden, pattern="gather", itemsize=size)
+    activate = Stream(elements=routed * width, instructions=8, sfu=2, inputs=2 if gated else 1, itemsize=BF16)
+    combine = Stream(elements=tokens * hidden, pattern="gather", instructions=2.0 * topk, itemsize=BF16)
+    chosen = tokens * topk * 8.0
+    launches = (
+        launch(top_k, reads=[logits], writes=[chosen], label="route", flop=tokens * experts),
+        launch(sort, reads=[chosen / 2], writes=[chosen], label="sort by expert", flop=tokens * topk),
+        launch(permute, reads=[x], writes=[rows_in], label="permute", flop=0, footprint=cycle),
+        launch(grouped(up, hidden), reads=[rows_in, weights_up], writes=[mid], dtype=dtype, pipe="tensor", label="experts up", distances=[rows_in, cycle]),
+        launch(activate, reads=[mid], writes=[mid_in], label="activation", flop=routed * width * 4, distances=[mid]),
+        launch(
+            grouped(hidden, width), reads=[mid_in, weights_down], writes=[rows_out], dtype=dtype, pipe="tensor", label="experts down", distances=[mid_in, cycle]
         ),
-        op_class="moe",
-        dtype=str(dtype),
-        method=METHOD,
-    )  # fmt: skip
+        launch(combine, reads=[rows_out], writes=[x], label="combine", flop=routed * hidden, distances=[rows_out]),
+    )
+    return make_case(row, "moe", "gated" if gated else "non-gated", launches, dtype=str(dtype), method=METHOD)
 
 
 def collective(row: Row) -> Case:
@@ -180,5 +174,4 @@ def collective(row: Row) -> Case:
     link = "pcie" if row.text("gpu") in _PCIE_BOXES or "pcie" in row.text("gpu") else "nvlink"
     work = Collective(op=op, size_bytes=size, num_gpus=row.count("num_gpus"), link=link)
     one = launch(work, reads=[size], writes=[size], pipe="none", label=op)
-    large = "large" if size > 64 * 1024 else "small"
-    return make_case(row, "collective", f"{op}/{large}", (one,), op_class="collective", dtype=row.text("dtype"), method=METHOD)
+    return make_case(row, "collective", SMALL if size <= SMALL_BYTES else LARGE, (one,), op_class="collective", dtype=row.text("dtype"), method=METHOD)

@@ -8,6 +8,8 @@ from simgpu.validation.score import Group, Skipped
 from simgpu.validation.table import Row
 
 DIRECTIONS = {"fwd": "fwd", "bwd_data": "bwd_data", "bwd_weight": "bwd_weight"}
+SMALL_BYTES = 64 * 1024  # messages up to here wait for latency, longer ones for bandwidth: told apart in the error table
+SMALL, LARGE = "≤ 64 kB", "> 64 kB"
 YES_NO = {"yes": True, "no": False}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from simgpu.kernels.kernel import Collective, Gemm, Recurrent
-from simgpu.validation.formats.build import DIRECTIONS, YES_NO, conv_launch, make_case, skip
+from simgpu.validation.formats.build import DIRECTIONS, LARGE, SMALL, SMALL_BYTES, YES_NO, conv_launch, make_case, skip
 from simgpu.validation.kernels import Case, launch
 from simgpu.validation.score import Skipped
 from simgpu.validation.table import Row
@@ -82,7 +82,7 @@ def allreduce(row: Row) -> Case | Skipped:
     """Sum over GPUs of one box, over PCIe."""
     size, gpus, nodes = row.count("bytes_per_gpu"), row.count("n_gpus"), row.count("n_nodes")
     if nodes > 1:
-        return skip(row, "collective", "all_reduce", "across several boxes, whose network is not described")
+        return skip(row, "collective", SMALL if size <= SMALL_BYTES else LARGE, "across several boxes, whose network is not described")
     work = Collective(op="all_reduce", size_bytes=size, num_gpus=gpus, link="pcie")
     one = launch(work, reads=[size], writes=[size], pipe="none", label="all_reduce")
-    return make_case(row, "collective", "all_reduce", (one,), op_class="collective", method=METHOD)
+    return make_case(row, "collective", SMALL if size <= SMALL_BYTES else LARGE, (one,), op_class="collective", method=METHOD)

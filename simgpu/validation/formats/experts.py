@@ -45,7 +45,7 @@ def _drawn(generator: np.random.Generator, tokens: int, experts: int, topk: int,
     u, power = generator.random(experts), 1.0 - alpha
     raw = ((high**power - low**power) * u + low**power) ** (1.0 / power)
     total = tokens * topk
-    loads = np.rint(raw / raw.sum() * total).astype(np.int64)
+    loads: NDArray[np.int64] = np.rint(raw / raw.sum() * total).astype(np.int64)
     missing = total - int(loads.sum())  # rounding: handed to the largest, or taken from those that have some
     order = np.argsort(-loads, kind="stable")
     i = 0

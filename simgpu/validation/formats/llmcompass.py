@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from simgpu.kernels.kernel import Collective, Gemm, Rows, Stream
-from simgpu.validation.formats.build import make_case
+from simgpu.validation.formats.build import LARGE, SMALL, SMALL_BYTES, make_case
 from simgpu.validation.kernels import Case, Launch, launch
 from simgpu.validation.table import Row
 
@@ -70,9 +70,16 @@ def gelu(row: Row) -> Case:
 
 def allreduce(row: Row) -> Case:
     link = "nvlink" if row.text("link").startswith("nvlink") else "pcie"
-    one = _all_reduce(row.count("bytes"), row.count("n_gpus"), link)
+    size = row.count("bytes")
+    one = _all_reduce(size, row.count("n_gpus"), link)
     return make_case(
-        row, "collective", "all_reduce", (one,), op_class="collective", dtype=row.text("dtype_in") if "dtype_in" in row.cells else "", method=METHOD
+        row,
+        "collective",
+        SMALL if size <= SMALL_BYTES else LARGE,
+        (one,),
+        op_class="collective",
+        dtype=row.text("dtype_in") if "dtype_in" in row.cells else "",
+        method=METHOD,
     )
 
 

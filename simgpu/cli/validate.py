@@ -1,0 +1,90 @@
+"""`simgpu validate`: predictions beside measured times."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from simgpu.errors import OptionError
+
+
+@click.command()
+@click.option(
+    "--data",
+    "paths",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE|DIR",
+    help="CSV files or folders of them, with the columns of the data that comes with simgpu (they tell which table it is). Default: that data.",
+)
+@click.option("--family", default="", help="Only this family: linear, conv, softmax, attention_decode, model …")
+@click.option("--gpu", default="", help="Only this GPU.")
+@click.option("--source", default="", help="Only sources whose name contains this.")
+@click.option("--worst", type=click.IntRange(min=0), default=0, metavar="N", help="Also list the N rows furthest off, with the model's explanation.")
+@click.option("--json", "json_path", is_flag=False, flag_value="-", default=None, metavar="[FILE]", help="The error table as JSON, on stdout or into a file.")
+@click.option(
+    "--plot", "plot_dir", type=click.Path(path_type=Path), default=None, metavar="DIR", help="Draw predicted over measured times, one picture a family."
+)
+@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+@click.pass_context
+def command(
+    ctx: click.Context, *, paths: tuple[Path, ...], family: str, gpu: str, source: str, worst: int, json_path: str | None, plot_dir: Path | None, quiet: bool
+) -> None:
+    """Compare predictions with measured times of real GPUs.
+
+    Prints, for each source, family, GPU, number format and mode: rows, rows that cannot be predicted, the mean, median
+    and 90th percentile of the absolute error and the signed mean (bias), all in % of the measured time; beside them the
+    errors of the plain datasheet roofline, and of other predictors where they are published.
+
+    A file that cannot be used is named on stderr and makes the status 1; the others are compared all the same.
+    """
+    from simgpu.report.files import check_writable, write_text
+    from simgpu.validation.outcome import Wanted
+    from simgpu.validation.run import carried_data, check_wanted, data_files, validate
+    from simgpu.validation.text import format_json, format_validation
+
+    if json_path not in (None, "-"):
+        check_writable(str(json_path))
+    if plot_dir is not None:
+        try:
+            plot_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OptionError(f"{plot_dir}: cannot be made a folder: {error.strerror}") from None
+    files = [file for path in (paths or (carried_data(),)) for file in data_files(path)]
+    live = sys.stderr.isatty() and not quiet
+
+    def progress(name: str) -> None:
+        if live:
+            click.echo(f"\r\x1b[K{name}", err=True, nl=False)
+
+    wanted = Wanted(family=family, gpu=gpu, source=source)
+    validation = validate(files, wanted=wanted, progress=progress)
+    progress("")
+    check_wanted(wanted, validation)
+    if json_path == "-":
+        click.echo(format_json(validation), nl=False)
+    elif validation.rows or validation.skipped:
+        click.echo(format_validation(validation, worst=worst))
+    if json_path not in (None, "-"):
+        write_text(str(json_path), format_json(validation))
+    if plot_dir is not None:
+        _plot(validation, plot_dir)
+    for problem in validation.problems:
+        click.echo(f"simgpu: {problem}", err=True)
+    if validation.problems:
+        ctx.exit(1)
+
+
+def _plot(validation: object, folder: Path) -> None:
+    from simgpu.plot.style import save
+    from simgpu.plot.validation import plot_validation
+    from simgpu.validation.outcome import Validation, by_family
+
+    assert isinstance(validation, Validation)
+    for name, (points, subtitle) in by_family(validation).items():
+        ax = plot_validation(points, name.replace("_", " "), subtitle)
+        figure = ax.get_figure(root=True)
+        assert figure is not None
+        click.echo(f"wrote {save(figure, folder / f'{name}.png')}", err=True)
