@@ -97,6 +97,11 @@ class Report:
             end[k] = max((end[d] for d in deps), default=0.0) + durations[k]
         return max(end, default=0.0)
 
+    @cached_property
+    def num_calls(self) -> int:
+        """Operator calls that the host makes; a library may launch several kernels within one."""
+        return sum(not k.internal for k in self.kernels.kernels)
+
     # ---- what limits it
 
     @cached_property

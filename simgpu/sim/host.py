@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simgpu.arch.spec import GPU
+from simgpu.cost.calibration import Calibration, shipped_calibration
 from simgpu.cost.times import Floats
 from simgpu.errors import OptionError, did_you_mean
 from simgpu.kernels.kernel import KernelGraph
@@ -20,6 +21,7 @@ class HostCost:
     Attributes:
         launch_s: Host time an operator call takes, from Python to the driver, whatever the library launches within it. [s]
         again_s: Host time of each further launch within one call. [s]
+        graph_launch_s: Host time to launch a captured graph. [s]
         step_s: Host time a run takes once, before its first launch. [s]
         source: Where the two numbers come from.
     """
@@ -27,11 +29,12 @@ class HostCost:
     name: str
     launch_s: float
     again_s: float = 0.0
+    graph_launch_s: float = 0.0
     step_s: float = 0.0
     source: str = ""
 
     def __post_init__(self) -> None:
-        if not (self.launch_s >= 0 and self.again_s >= 0 and self.step_s >= 0):
+        if not (self.launch_s >= 0 and self.again_s >= 0 and self.graph_launch_s >= 0 and self.step_s >= 0):
             raise OptionError(f"host '{self.name}': launch {self.launch_s:g} s and step {self.step_s:g} s; expected times of 0 s or more")
 
 
@@ -45,14 +48,16 @@ HOSTS: dict[str, HostCost] = {
             name="pytorch-2",
             launch_s=13e-6,
             again_s=_C_LAUNCH_S,
-            source="NeuSight's single operators under PyTorch 2.1 on A100 and V100 hosts: 11-15 µs a call beyond an empty event pair",
+            graph_launch_s=10e-6,
+            source="single operators under PyTorch 2.1 on hosts of A100 and V100: 11-15 µs beyond an empty event pair, NeuSight data",
         ),
         HostCost(
             name="pytorch-1",
             launch_s=42e-6,
             again_s=_C_LAUNCH_S,
+            graph_launch_s=10e-6,
             step_s=3.4e-3,
-            source="batch-1 latencies of four networks in fp32 and AMP, NVIDIA DeepLearningExamples, PyTorch 1.x on a DGX-1 (Xeon E5-2698 v4): within 5 %",
+            source="PyTorch 1.x on a DGX-1 (Xeon E5-2698 v4): batch-1 latencies of four networks, NVIDIA DeepLearningExamples",
         ),
         HostCost(name="none", launch_s=0.0, source="an ideal host that is never waited for"),
     )
@@ -64,6 +69,9 @@ def host_cost(name: str) -> HostCost:
 
     Raises:
         OptionError: No such host.
+
+    >>> host_cost("none").launch_s
+    0.0
     """
     try:
         return HOSTS[name]
@@ -71,9 +79,18 @@ def host_cost(name: str) -> HostCost:
         raise OptionError(f"unknown host '{name}', expected one of {', '.join(HOSTS)}{did_you_mean(name, HOSTS)}") from None
 
 
-def default_host(gpu: GPU) -> HostCost:
-    """The stack that the GPU's time ran: PyTorch 1 on a DGX-1 class host before 2020, PyTorch 2 from Ampere on."""
-    return HOSTS["pytorch-1" if gpu.year < 2020 else "pytorch-2"]
+def default_host(gpu: GPU, calibration: Calibration | None = None) -> HostCost:
+    """The host that the calibration gives a GPU's generation: what was measured on machines of its time."""
+    known = calibration or shipped_calibration()
+    factors = known.factors(gpu)
+    return HostCost(
+        name="calibrated",
+        launch_s=factors.host_launch_s,
+        again_s=min(_C_LAUNCH_S, factors.host_launch_s),
+        graph_launch_s=factors.graph_launch_s,
+        step_s=factors.host_step_s,
+        source=known.parameters["host_launch_s"]["source"],
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,8 +122,8 @@ def plan_launches(host: HostCost, runtime: Runtime, kernels: KernelGraph, durati
     n = len(kernels)
     if runtime.graph_replay:
         start = np.full(n, host.step_s)
-        end = start + host.launch_s
-        return Launches(start_s=start, end_s=end, available_s=end, host_end_s=host.step_s + (host.launch_s if n else 0.0))
+        end = start + host.graph_launch_s
+        return Launches(start_s=start, end_s=end, available_s=end, host_end_s=host.step_s + (host.graph_launch_s if n else 0.0))
     first = np.array([host.again_s if k.internal else host.launch_s for k in kernels.kernels])
     repeat = np.array([k.repeat for k in kernels.kernels], dtype=float)
     cost = first + host.again_s * (repeat - 1)
