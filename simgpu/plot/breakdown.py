@@ -79,7 +79,7 @@ def plot_waterfall(report: Report, *, ax: Axes | None = None, look: ThemeName | 
     ax.set_ylim(len(steps) + 0.6, -0.6)
     ax.set_xlabel(f"time [{unit}]", fontsize=9.5)
     headline(
-        ax, f"Why {report.model} on {report.gpu.name} is not at its peak", f"{report.setting} · {steps[0].time_s / report.latency_s:.0%} of the peak", colours
+        ax, f"{report.model} on {report.gpu.name}: why not at the peak", f"{report.setting} · {steps[0].time_s / report.latency_s:.0%} of the peak", colours
     )
     return ax
 

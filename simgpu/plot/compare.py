@@ -30,7 +30,7 @@ def plot_comparison(reports: Sequence[Report], *, ax: Axes | None = None, look: 
             width = report.bound_fractions[bound] * report.latency_s / scale
             ax.barh(row, width, left=left, height=0.66, color=colours.series[BOUNDS[bound]], zorder=3)
             left += width
-        text = f"{format_quantity(report.latency_s, 's')} · {format_quantity(report.throughput_per_s, '/s')}"
+        text = f"{format_quantity(report.latency_s, 's')} · {report.throughput_per_s:,.{0 if report.throughput_per_s >= 100 else 1}f}/s"
         ax.annotate(text, (report.latency_s / scale, row), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8, color=colours.ink)
     names = _names(reports)
     ax.set_yticks(range(len(reports)), names, fontsize=8.5, color=colours.ink)
@@ -41,7 +41,7 @@ def plot_comparison(reports: Sequence[Report], *, ax: Axes | None = None, look: 
     ax.set_xlabel(f"latency [{unit}]", fontsize=9.5)
     used = [b for b in BOUNDS if any(b in r.bound_fractions for r in reports)]
     patches = [Rectangle((0, 0), 1, 1, color=colours.series[BOUNDS[b]], label=b) for b in used]
-    add_legend(ax, patches, colours)
+    add_legend(ax, patches, colours, place="above", columns=len(patches))
     settings = list(dict.fromkeys(r.setting for r in reports))
     headline(ax, "Latency, and what it waits for", settings[0] if len(settings) == 1 else "", colours)
     return ax

@@ -168,24 +168,33 @@ def dress(ax: Axes, look: str | Theme, *, grid: Literal["x", "y", "both", "none"
 
 
 def headline(ax: Axes, title: str, subtitle: str, look: str | Theme) -> None:
-    """A title at the left edge with a quieter line below it."""
+    """A title at the left edge with a quieter line below it; at the edge of the figure where no other axes are to the left."""
     colours = theme(look)
-    width_points = 72 * ax.get_figure(root=True).get_size_inches()[0] * ax.get_position().width  # type: ignore[union-attr]
+    figure, place = ax.get_figure(root=True), ax.get_subplotspec()
+    assert figure is not None
+    alone = place is not None and place.colspan.start == 0
+    width_points = 72 * float(figure.get_size_inches()[0]) * (1.0 if alone else float(ax.get_position().width))
     subtitle = wrap(subtitle, int(width_points / (8.5 * 0.56)))
-    if subtitle:
-        ax.set_title(subtitle, loc="left", fontsize=8.5, color=colours.muted, pad=8)
-        ax.annotate(
-            title,
-            (0, 1),
-            xycoords="axes fraction",
-            xytext=(0, 8 + 8.5 * 1.35 * (1 + subtitle.count("\n")) + 3),
+    lines = 1 + subtitle.count("\n") if subtitle else 0
+    title_points = min(12.0, width_points / (0.66 * max(len(title), 1)))
+    ax.set_title(" " + "\n " * max(lines - 1, 0), loc="left", fontsize=8.5, pad=8 + title_points * 1.7)  # keeps the room free
+    for text, size, weight, color, y in (
+        (subtitle, 8.5, "normal", colours.muted, 8.0),
+        (title, title_points, "bold", colours.ink, 8 + 8.5 * 1.4 * lines + 2),
+    ):
+        label = ax.annotate(
+            text,
+            (0.0125 if alone else 0.0, 1.0),
+            xycoords=("figure fraction" if alone else "axes fraction", "axes fraction"),
+            xytext=(0, y),
             textcoords="offset points",
-            fontsize=12,
-            fontweight="bold",
-            color=colours.ink,
+            fontsize=size,
+            fontweight=weight,
+            color=color,
+            va="bottom",
+            annotation_clip=False,
         )
-    else:
-        ax.set_title(title, loc="left", fontsize=12, fontweight="bold", color=colours.ink, pad=8)
+        label.set_in_layout(False)
 
 
 def add_legend(ax: Axes, handles: Sequence[Artist], look: str | Theme, *, place: LegendPlace = "lower right", columns: int = 1) -> Legend:

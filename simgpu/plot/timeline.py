@@ -237,7 +237,7 @@ def timeline_figure(report: Report, *, look: ThemeName | Theme = "light", width:
     """The whole run, a window into it with names, and how busy the chip is, one above the other."""
     colours = theme(look)
     streams = len(set(report.timeline.stream.tolist()))
-    heights = [0.75 + 0.75 * streams, 0.4 + 1.3 * streams, 1.5]
+    heights = [0.75 + 0.75 * streams, 0.4 + 1.45 * streams, 1.5]
     figure = new_figure(width, sum(heights) + 1.1, look=look)
     top, middle, bottom = figure.subplots(3, 1, height_ratios=heights)
     plot_timeline(report, ax=top, look=look)

@@ -1,0 +1,315 @@
+"""Charts of a run worked out by hand, on a toy GPU of 100 FLOP/s (fp16: 800) and 10 B/s; then what is drawn of them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.text import Text
+
+from simgpu.cost.times import KernelTimes
+from simgpu.errors import OptionError
+from simgpu.kernels.kernel import Access, Conv, Gemm, Kernel, KernelGraph, Stream
+from simgpu.memory.footprint import Footprint
+from simgpu.plot import breakdown, compare, roofline, style, timeline
+from simgpu.plot.labels import LabelLayer
+from simgpu.report.report import Report
+from simgpu.runtime import RUNTIMES
+from simgpu.sim.host import HostCost
+from simgpu.sim.timeline import Timeline
+from tests.toys import toy_gpu
+
+
+def kernel(name: str, work: object, flop: float, *, pipe: str = "vector", dtype: str = "fp32", label: str = "") -> Kernel:
+    scope = name.rsplit(".", 1)[0] if "." in name else ""
+    accesses = (Access(tensor=f"{name}.x", bytes=1.0),)
+    return Kernel(name=name, op=name, scope=scope, work=work, flop=flop, pipe=pipe, dtype=dtype, label=label, reads=accesses)  # type: ignore[arg-type]
+
+
+CONV = Conv(n=1, c=1, h=5, w=5, k=1, r=1, s=1, p=5, q=5)
+KERNELS = (
+    kernel("stem.conv", CONV, 800.0, pipe="tensor", dtype="fp16", label="conv 1×1"),
+    kernel("stem.relu", Stream(elements=10), 10.0, label="relu"),
+    kernel("body.conv", CONV, 800.0, pipe="tensor", dtype="fp16", label="conv 1×1"),
+    kernel("head.copy", Stream(elements=10), 0.0, pipe="none", label="copy"),
+    kernel("head.fc", Gemm(m=1, n=1, k=1, a_bytes=4, b_bytes=4, out_bytes=4), 100.0, label="linear"),
+)
+
+
+def numbers(*values: float) -> np.ndarray:
+    return np.array(values, dtype=float)
+
+
+@pytest.fixture
+def report() -> Report:
+    """Five kernels, one behind the other from second 1 on: 4, 3, 4, 1 and 2 seconds."""
+    duration = numbers(4, 3, 4, 1, 2)
+    end = 1 + np.cumsum(duration)
+    times = KernelTimes(
+        duration_s=duration,
+        math_s=numbers(3, 0.5, 3, 0, 1.5),
+        shared_s=numbers(0, 0, 0, 0, 0),
+        l2_s=numbers(1, 1, 1, 0.1, 0),
+        dram_s=numbers(2, 2.5, 2, 0.5, 0.5),
+        latency_s=numbers(1, 0.5, 1, 0.5, 0.5),
+        roofline_s=numbers(1, 1, 1, 0.5, 1),
+        executed_flop=numbers(1600, 10, 1600, 0, 50),
+        dram_bytes=numbers(20, 20, 20, 5, 10),
+        l2_bytes=numbers(40, 20, 40, 5, 10),
+        ctas=np.ones(5),
+        waves=np.ones(5),
+        occupancy_fraction=np.ones(5),
+        sm_fraction=numbers(1, 1, 0.5, 0, 1),
+        energy_j=np.ones(5),
+        clock_hz=np.ones(5),
+        choice=np.zeros(5, dtype=np.int64),
+    )
+    return Report(
+        model="toynet",
+        gpu=toy_gpu(),
+        batch=2,
+        dtype="fp16",
+        math_dtype="fp16",
+        runtime=RUNTIMES["eager"],
+        host=HostCost(name="toy", launch_s=1.0),
+        num_streams=1,
+        num_params=1,
+        kernels=KernelGraph(KERNELS, [(), (0,), (1,), (2,), (3,)], graph_name="toynet"),
+        times=times,
+        timeline=Timeline(
+            stream=np.zeros(5, dtype=np.int64),
+            launch_start_s=np.arange(5.0),
+            launch_end_s=np.arange(1.0, 6.0),
+            start_s=end - duration,
+            end_s=end,
+            host_end_s=5.0,
+        ),
+        memory=Footprint(
+            weights_bytes=1,
+            input_bytes=1,
+            state_bytes=0,
+            activation_bytes=1,
+            workspace_bytes=0,
+            context_bytes=0,
+            capacity_bytes=10,
+            peak_kernel=0,
+            live_bytes=np.ones(5),
+        ),
+    )
+
+
+# ---- numbers
+
+
+def test_alike_kernels_are_one_point_and_copies_have_none(report: Report):
+    points = roofline.roofline_points(report)
+    assert [(p.name, p.count, p.time_s) for p in points] == [("conv 1×1 ×2", 2, 8.0), ("stem.relu", 1, 3.0), ("head.fc", 1, 2.0)]
+    convs = points[0]
+    assert convs.intensity_flop_per_byte == 800 / 20
+    assert convs.l2_intensity_flop_per_byte == 800 / 40
+    assert convs.rate_flop_per_s == 800 / 4
+    assert convs.time_fraction == 8 / 14
+
+
+def test_points_of_one_module_say_so(report: Report):
+    same = [kernel(f"layer1.{i}.conv", CONV, 8.0, label="conv 1×1") for i in range(2)]
+    assert roofline._common_name(same) == "conv 1×1 ×2 in layer1"
+
+
+def test_the_run_as_a_whole(report: Report):
+    whole = roofline.whole_model(report)
+    assert whole.intensity_flop_per_byte == (800 + 10 + 800 + 100) / (20 + 20 + 20 + 5 + 10)
+    assert whole.rate_flop_per_s == 1710 / 15
+
+
+def test_ceilings_are_the_machine(report: Report):
+    ceilings = {c.name: c.value for c in roofline.roofline_ceilings(report)}
+    assert ceilings == {"DRAM": 10.0, "L2": 40.0, "shared memory": 80.0, "fp16 tensor cores": 800.0, "fp32 CUDA cores": 100.0}
+
+
+def test_the_waterfall_ends_at_the_latency(report: Report):
+    steps = {s.name: s.time_s for s in breakdown.why_not_at_peak(report)}
+    assert sum(steps.values()) == pytest.approx(15.0)
+    assert steps == pytest.approx(
+        {
+            "math at the datasheet peak": 1 + 0.1 + 1 + 0 + 1,
+            "padding, less what fast algorithms save": 1 + 0 + 1 + 0 - 0.5,
+            "waves, occupancy, issue, clock": 1 + 0.4 + 1 + 0 + 1,
+            "shared memory": 0,
+            "L2": 0,
+            "DRAM": 2 + 0.5,
+            "latency within kernels": 1 + 0.5 + 1 + 0.5 + 0.5,
+            "waiting for launches": 1,
+        }
+    )
+
+
+def test_utilisation_in_slices_of_a_second(report: Report):
+    edges, levels = timeline.utilisation_over_time(report, bins=15)
+    assert edges.tolist() == list(range(16))
+    assert levels["SMs"] == pytest.approx([0, *[1] * 4, *[1] * 3, *[0.5] * 4, 0, *[1] * 2])
+    assert levels["DRAM"] == pytest.approx([0, *[0.5] * 4, *[2 / 3] * 3, *[0.5] * 4, 0.5, *[0.5] * 2])
+    assert levels["math pipes"] == pytest.approx([0, *[0.5] * 4, *[1 / 30] * 3, *[0.5] * 4, 0, *[0.25] * 2])
+
+
+def test_sections_follow_the_modules(report: Report):
+    assert [(s.name, s.start_s, s.end_s) for s in timeline.sections(report)] == [("stem", 1, 8), ("body", 8, 12), ("head", 12, 15)]
+
+
+def test_the_window_holds_the_longest_kernel(report: Report):
+    assert timeline.busiest_window(report, kernels=2) == (1.0, 8.0)
+    assert timeline.busiest_window(report, kernels=99) == (1.0, 15.0)
+
+
+def test_layers_are_told_apart_as_finely_as_there_is_room(report: Report):
+    assert breakdown.layer_depth(report, rows=3) == 1
+
+
+# ---- pictures
+
+
+def words(ax: Axes) -> str:
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    return "\n".join(t.get_text() for t in figure.findobj(Text))
+
+
+@pytest.mark.parametrize("look", ["light", "dark"])
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda r, look: roofline.plot_roofline(r, look=look),
+        lambda r, look: roofline.plot_roofline([r, r], look=look),
+        lambda r, look: timeline.plot_timeline(r, look=look),
+        lambda r, look: timeline.plot_timeline(r, look=look, window_s=(2.0, 9.0)),
+        lambda r, look: timeline.plot_utilisation(r, look=look),
+        lambda r, look: breakdown.plot_waterfall(r, look=look),
+        lambda r, look: breakdown.plot_layers(r, look=look),
+        lambda r, look: compare.plot_comparison([r, r], look=look),
+    ],
+)
+def test_each_axis_says_its_unit_and_everything_draws(report: Report, draw, look):
+    ax = draw(report, look)
+    assert re.search(r"\[(FLOP per byte of DRAM traffic|s)\]", ax.get_xlabel())
+    figure = ax.get_figure(root=True)
+    figure.set_dpi(50)
+    figure.canvas.draw()
+
+
+def test_charts_draw_on_the_axes_given(report: Report):
+    figure = style.new_figure(8, 6)
+    left, right = figure.subplots(1, 2)
+    assert roofline.plot_roofline(report, ax=left) is left
+    assert breakdown.plot_waterfall(report, ax=right) is right
+    figure.draw_without_rendering()
+
+
+def test_the_chart_names_kernels_ceilings_and_shares(report: Report):
+    ax = roofline.plot_roofline(report)
+    said = words(ax)
+    for word in (
+        "toynet on Toy",
+        "DRAM 10 B/s",
+        "L2 40 B/s",
+        "shared memory 80 B/s",
+        "fp16 tensor cores 800 FLOP/s",
+        "convolution  57%",
+        "7% in kernels without arithmetic",
+    ):
+        assert word in said, word
+    (layer,) = [a for a in ax.get_children() if isinstance(a, LabelLayer)]
+    assert [label.text for label in layer.labels] == ["conv 1×1 ×2  57%", "stem.relu  21%", "head.fc  14%"]
+
+
+def test_labels_cover_neither_each_other_nor_the_rest(report: Report):
+    for size in ((4.0, 3.0), (8.0, 5.0)):
+        figure = style.new_figure(*size)
+        ax = roofline.plot_roofline(report, ax=figure.add_subplot())
+        figure.canvas.draw()
+        renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+        (layer,) = [a for a in ax.get_children() if isinstance(a, LabelLayer)]
+        boxes = [text.get_window_extent(renderer) for text, _ in layer.place(renderer)]
+        boxes += [text.get_window_extent(renderer) for text in layer.texts[-1:]]
+        assert boxes
+        assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+        frame = ax.get_window_extent(renderer)
+        assert all(frame.x0 - 1 <= b.x0 and b.x1 <= frame.x1 + 1 for b in boxes)
+
+
+def test_a_slope_is_written_along_its_line_on_the_page(report: Report):
+    figure = style.new_figure(8, 3)
+    ax = roofline.plot_roofline(report, ax=figure.add_subplot())
+    figure.canvas.draw()
+    (name,) = [t for t in ax.texts if t.get_text() == "DRAM 10 B/s"]
+    x, y = ax.transData.transform([(1.0, 10.0 / 1e9), (10.0, 100.0 / 1e9)]).T
+    assert name.get_rotation() == pytest.approx(np.degrees(np.arctan2(y[1] - y[0], x[1] - x[0])), abs=0.5)
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+def test_the_same_run_gives_the_same_bytes(report: Report, tmp_path: Path, suffix: str):
+    files = [style.save(roofline.plot_roofline(report, ax=style.new_figure(4, 3).add_subplot()).figure, tmp_path / f"{i}.{suffix}") for i in range(2)]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"0.{suffix}", f"1.{suffix}"]
+
+
+def test_no_global_state_is_touched(report: Report):
+    before = mpl.rcParams.copy()
+    style.new_axes("dark")
+    timeline.timeline_figure(report, look="dark")
+    assert mpl.rcParams.copy() == before
+
+
+def test_pyplot_is_not_loaded():
+    code = "import sys; from simgpu.plot import breakdown, compare, roofline, style, timeline; style.new_axes(); print('matplotlib.pyplot' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+# ---- colours
+
+
+def luminance(color: str) -> float:
+    """WCAG 2.1, relative luminance."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(a: str, b: str) -> float:
+    high, low = sorted((luminance(a), luminance(b)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("look", list(style.THEMES.values()), ids=list(style.THEMES))
+def test_text_and_data_stand_out(look: style.Theme):
+    assert contrast(look.ink, look.background) >= 7  # WCAG 2.1, 1.4.6
+    assert contrast(look.muted, look.background) >= 4.5  # 1.4.3
+    assert all(contrast(color, look.background) >= 2.2 for color in (*look.families.values(), *look.series))
+    assert len(set(look.families.values())) == len(look.families)
+    assert set(look.families) == set(style.FAMILY_NAMES)
+
+
+# ---- bad input
+
+
+def test_an_unknown_theme_is_refused():
+    with pytest.raises(OptionError, match=r"unknown theme 'drak', expected light or dark; did you mean 'dark'\?"):
+        style.theme("drak")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("a.pgn", r"a.pgn: '.pgn' says no picture format, expected .png, .svg, .pdf; did you mean 'png'\?"), ("a", "a: no suffix says")]
+)
+def test_an_unknown_format_is_refused(name: str, message: str):
+    with pytest.raises(OptionError, match=message):
+        style.check_format(name)
+
+
+def test_an_unwritable_picture_leaves_nothing(tmp_path: Path):
+    with pytest.raises(OptionError, match="cannot be written"):
+        style.save(style.new_figure(), tmp_path / "missing" / "a.png")
+    assert list(tmp_path.iterdir()) == []
