@@ -12,15 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from simgpu.cost.catalogue import gemm_tiles
+from simgpu.cost.catalogue import gemm_splits, gemm_tiles
 from simgpu.cost.laws import busiest_sm_s, overlap
 from simgpu.cost.machine import Machine
 from simgpu.cost.memory import l2_s, missed_bytes, stream_s
 from simgpu.cost.parts import Parts, candidates, fastest
 
 Values = Any
-
-SPLITS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 64, 128)
 
 
 def energy_per_flop_ratio(m: Machine, dtype: Any, pipe: Any) -> Values:
@@ -55,6 +53,7 @@ def tile_work(
     depth_step: Values,
     penalty: Values = 0.0,
     widen_per_step: Values = 0.0,
+    row_tiles: Values | None = None,
 ) -> tuple[Parts, Values]:
     """The SM, L2 and split-K parts of a tiled GEMM; DRAM is the caller's.
 
@@ -66,12 +65,13 @@ def tile_work(
         feed: Loss per unit of inverse tile intensity (bm bn / (bm + bn)): operand loads and shared-memory traffic.
         prologue: Steps of depth that a CTA spends on filling its pipeline and on its epilogue.
         penalty: Extra share of time, e.g. for misaligned operands.
+        row_tiles: Tiles of bm rows, where the rows are not one block (each expert rounds up its own).
         widen_per_step: Clocks a step of depth that CUDA cores need to widen narrow operands first. [clk]
     Returns:
         Parts without DRAM, and the number of CTAs.
     """
     steps = np.ceil(depth / split / depth_step) * depth_step
-    grid = np.ceil(rows / bm) * np.ceil(cols / bn) * batch
+    grid = (np.ceil(rows / bm) if row_tiles is None else row_tiles) * np.ceil(cols / bn) * batch
     ctas = grid * split
     outputs = bm * bn
     intensity = outputs / (bm + bn)
@@ -97,14 +97,38 @@ def tile_work(
     return parts, ctas
 
 
+def _expert_tiles(t: SimpleNamespace, bms: list[int], ndim: int) -> Values:
+    """Row tiles of a grouped GEMM for each tile height: every expert rounds its tokens up. (alternatives, ..., N)"""
+    tiles = {bm: np.array([sum(-(-tokens // bm) for tokens in problem) for problem in t.tokens], dtype=float) for bm in set(bms)}
+    stacked = np.stack([tiles[bm] for bm in bms])
+    return stacked if ndim == 1 else stacked[:, np.newaxis, :]
+
+
+def _page_walks_s(t: SimpleNamespace, m: Machine, ctas: Values, bm: Values, bn: Values, split: Values) -> Values:
+    """Time of address translation for operands that are contiguous along k: each row of a tile lies in a page of its own.
+
+    Pascal and older reach only so many bytes with their TLB; beyond, long rows (k > 8192) collapse to a fixed rate of
+    rows a clock. Later chips have no such limit (rate inf).
+
+    Source: measured, Linear on P100 and P4; the TLB is inferred from the sizes at which it begins.
+    """
+    f = m.factors
+    a_along, b_along = np.isin(t.layout, ("tn", "nn")), np.isin(t.layout, ("tn", "nt"))
+    span = t.batch * t.k * (t.m * t.a_bytes * a_along + t.n * t.b_bytes * b_along)
+    far = np.minimum(1.0, t.k * t.b_bytes / f.tlb_page_bytes) * (1.0 - np.minimum(1.0, f.tlb_reach_bytes / np.maximum(span, 1.0)))
+    fetches = ctas * np.ceil(t.k / split / 8.0) * (bm * a_along + bn * b_along)
+    return fetches * far / (f.tlb_rows_per_clk * m.num_sms * m.clock_hz)
+
+
 def price_gemm(t: SimpleNamespace, m: Machine) -> Parts:
-    """Parts of GEMMs that share a pipe and are all batched or all single, (N,) or (designs, N)."""
+    """Parts of GEMMs that share pipe and layout and are all batched or all single, (N,) or (designs, N)."""
     f = m.factors
     ndim = max(1, np.ndim(m.num_sms))
     tensor = t.pipe[0] == "tensor"
     batched = bool(t.batch[0] > 1)
-    tiles = gemm_tiles(m, tensor=tensor, batched=batched)
-    pairs = [(tile, s) for tile in tiles for s in (SPLITS if not batched else (1,))]
+    tiles = gemm_tiles(m.generation, tensor=tensor, batched=batched, layout=str(t.layout[0]), library_year=m.library_year)
+    splits = gemm_splits(m.generation, tensor=tensor, batched=batched or bool(t.tokens[0]), library_year=m.library_year)
+    pairs = [(tile, s) for tile in tiles for s in splits]
     bm, bn, split = candidates([p[0].bm for p in pairs], [p[0].bn for p in pairs], [p[1] for p in pairs], ndim=ndim)
     missed, written = missed_bytes(t, m)
     dram_bytes = missed.sum(axis=0) + written
@@ -130,7 +154,9 @@ def price_gemm(t: SimpleNamespace, m: Machine) -> Parts:
         depth_step=32.0 if tensor else 8.0,
         penalty=misaligned * (f.tensor_misaligned if tensor else f.fma_misaligned),
         widen_per_step=narrow * bn / f.dequantise_per_clk,
+        row_tiles=_expert_tiles(t, [tile.bm for tile, _ in pairs], ndim) if t.tokens[0] else None,
     )
+    parts = replace(parts, l2_s=np.hypot(parts.l2_s, _page_walks_s(t, m, ctas, bm, bn, split)))
     ruled_out = (split > 1) & ((ctas / split >= 4.0 * m.num_sms) | (t.k / split < 64.0))
     dram_s = stream_s(dram_bytes, m)
     total = parts.latency_s + overlap(f.overlap_exponent, parts.math_s, parts.l2_s, dram_s) + np.where(ruled_out, np.inf, 0.0)

@@ -20,6 +20,7 @@ class Machine:
 
     Attributes:
         factors: Calibrated factors of the GPU's generation (see calibration.json).
+        library_year: When cuBLAS and cuDNN were built; older ones have fewer kernels.
         clock_hz: Highest SM clock. min_clock_hz: Lowest the power limit may force.
         dram_bytes_per_s: Achievable DRAM bandwidth.
         l2_bytes_per_s: L2 bandwidth at `clock_hz`.
@@ -30,6 +31,7 @@ class Machine:
     gpu: GPU
     factors: SimpleNamespace
     generation: str
+    library_year: float
     num_sms: Values
     clock_hz: Values
     min_clock_hz: Values
@@ -60,7 +62,7 @@ class Machine:
         return rate if np.all(np.asarray(rate) > 0) else self.gpu.vector_flop_per_clk("fp32")
 
 
-def machine(gpu: GPU, calibration: Calibration) -> Machine:
+def machine(gpu: GPU, calibration: Calibration, library_year: float) -> Machine:
     """The cost formulas' view of a GPU."""
     f = calibration.factors(gpu)
     clock_hz = gpu.clocks.boost_hz if gpu.clocks.max_hz is None else gpu.clocks.max_hz
@@ -75,6 +77,7 @@ def machine(gpu: GPU, calibration: Calibration) -> Machine:
         gpu=gpu,
         factors=f,
         generation=generation(gpu),
+        library_year=library_year,
         num_sms=gpu.sm.count,
         clock_hz=clock_hz,
         min_clock_hz=np.minimum(gpu.clocks.base_hz, clock_hz) * f.min_clock_fraction,

@@ -70,6 +70,7 @@ def _kind(kernel: Kernel) -> tuple[Any, ...]:
         kernel.dtype if kernel.family == "gemm" and kernel.pipe == "tensor" else "",
         getattr(work, "direction", ""),
         kernel.family == "gemm" and getattr(work, "batch", 1) > 1,
+        getattr(work, "layout", "") if kernel.family == "gemm" else "",
         bool(getattr(work, "tokens", ())),
     )
 
@@ -99,10 +100,12 @@ class CostModel:
 
     Args:
         calibration: Factors; the shipped ones if None.
+        library_year: When cuBLAS and cuDNN were built; measurements of 2016 ran on the libraries of 2016.
     """
 
-    def __init__(self, calibration: Calibration | None = None) -> None:
+    def __init__(self, calibration: Calibration | None = None, *, library_year: float = 2024) -> None:
         self.calibration = calibration or shipped_calibration()
+        self.library_year = library_year
 
     def price(self, kernels: KernelGraph, gpu: GPU, *, load_s: Sequence[float] | float = np.inf, graph_replay: bool = False) -> KernelTimes:
         """Times of all kernels.
@@ -114,7 +117,7 @@ class CostModel:
                 settled at what the power limit allows. [s]
             graph_replay: The gap between kernels is that of a replayed graph.
         """
-        m = machine(gpu, self.calibration)
+        m = machine(gpu, self.calibration, self.library_year)
         shape = (len(kernels),) if np.ndim(m.num_sms) == 0 else (np.shape(m.num_sms)[0], len(kernels))
         out = {name: np.zeros(shape) for name in _FIELDS}
         choice = np.zeros(shape, dtype=np.int64)

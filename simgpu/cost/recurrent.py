@@ -29,6 +29,8 @@ def price_recurrent(t: SimpleNamespace, m: Machine) -> Parts:
         dtype=t.dtype,
         pipe=t.pipe,
         batch=one,
+        tokens=[()] * len(one),
+        layout=np.full(len(one), "nn"),
         m=rows,
         n=cols,
         k=depth,
