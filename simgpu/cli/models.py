@@ -25,7 +25,7 @@ def command(pattern: str, as_json: bool) -> None:
     """
     rows = [row for row in zoo_table() if _matches(row, pattern)]
     if not rows:
-        names = [n for row in zoo_table() for n in (row.name, row.family)]
+        names = [n for row in zoo_table() for n in (row.family, row.name, *row.aliases)]
         raise ModelError(f"no model has '{pattern}' in its name{did_you_mean(pattern, names)}")
     if as_json:
         click.echo(json.dumps([{**asdict(row), "file": row.file.name} for row in rows], indent=1))
@@ -48,7 +48,11 @@ def _table(rows: list[ZooRow]) -> list[str]:
     for family, group in families.items():
         result += [family, *lines[: len(group)]]
         lines = lines[len(group) :]
-    return [*result, "", f"{len(rows)} models in {len(families)} families"]
+    return [*result, "", f"{_count(len(rows), 'model', 'models')} in {_count(len(families), 'family', 'families')}"]
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
 
 
 def _cells(row: ZooRow) -> tuple[str, ...]:

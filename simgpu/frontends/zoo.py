@@ -181,7 +181,7 @@ def find_name(name: str) -> str:
     Raises:
         ModelError: No such network.
     """
-    spellings = _spellings()
+    spellings = _spellings(search_dirs("models"))
     short = name.rsplit("/", 1)[-1]  # "google/vit-base-patch16-224": without the organisation
     for candidate in (name, short, short.split(".")[0]):  # "resnet50.tv_in1k": without the tag of the weights
         if found := spellings.get(_key(candidate)):
@@ -204,12 +204,13 @@ def _key(name: str) -> str:
 
 
 @cache
-def _spellings() -> dict[str, str]:
+def _spellings(folders: tuple[Path, ...]) -> dict[str, str]:
+    rows = _rows(folders)
     result: dict[str, str] = {}
-    for row in _index().values():
+    for row in rows.values():
         for alias in row.aliases:
             result.setdefault(_key(alias), row.name)
-    return result | {_key(name): name for name in _index()}
+    return result | {_key(name): name for name in rows}
 
 
 def _converted(model: str, option: str, value: Any, default: Any) -> Any:
@@ -231,11 +232,15 @@ def _converted(model: str, option: str, value: Any, default: Any) -> Any:
 # ---- the folders of models and their index
 
 
-@cache
 def _index() -> dict[str, ZooRow]:
+    return _rows(search_dirs("models"))
+
+
+@cache
+def _rows(folders: tuple[Path, ...]) -> dict[str, ZooRow]:
     """The rows of `index.csv` of the shipped models; a folder of the user has none and is imported."""
     rows: dict[str, ZooRow] = {}
-    for folder in reversed(search_dirs("models")):  # the user's own come last and win
+    for folder in reversed(folders):  # the user's own come last and win
         index = folder / "index.csv"
         found = _read_index(index) if index.is_file() else fresh_index(folder)
         rows.update({row.name: row for row in found})

@@ -189,7 +189,7 @@ def format_summary(summary: ModelSummary, *, depth: int = 2) -> str:
         ("MACs", format_quantity(total.macs, "MAC"), "convolutions and matrix products"),
         ("FLOP", format_quantity(total.flop, "FLOP"), "all arithmetic, 1 MAC = 2 FLOP"),
         ("activations", format_quantity(total.written_bytes, "B"), "written by all ops, nothing fused"),
-        ("intensity", format_quantity(total.flop_per_byte, "FLOP/B"), "FLOP per byte moved, nothing fused"),
+        ("intensity", f"{total.flop_per_byte:.3g} FLOP/B", "FLOP per byte moved, nothing fused"),
     ]
     notes = [f"assumed: {note}" for note in summary.assumptions]
     return "\n".join([f"{summary.name}: {inputs}{more}", rule, lines[0], rule, *lines[1:], rule, *columns(facts, "<><", indent=0), *notes]) + "\n"

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from simgpu.data_paths import data_dir
 from simgpu.errors import ModelError, OptionError
 from simgpu.frontends import zoo
@@ -125,12 +126,7 @@ def test_a_users_own_models_are_found(tmp_path: Path, monkeypatch: pytest.Monkey
         "    return b.build(b.linear(b.input('x', (batch, 3)), width))\n"
     )
     monkeypatch.setenv("SIMGPU_PATH", str(tmp_path))
-    for cached in (zoo._index, zoo._spellings):
-        cached.cache_clear()
-    try:
-        assert load_zoo("My_Net", width=5).num_params == 3 * 5 + 5
-        assert zoo_has("resnet50")
-    finally:
-        monkeypatch.undo()
-        for cached in (zoo._index, zoo._spellings):
-            cached.cache_clear()
+    assert load_zoo("My_Net", width=5).num_params == 3 * 5 + 5
+    assert zoo_has("resnet50")
+    monkeypatch.delenv("SIMGPU_PATH")
+    assert not zoo_has("my-net")
