@@ -20,13 +20,14 @@ __all__ = ["gpu_fields", "gpu_names", "load_gpu", "override_gpu", "parse_setting
 _BANDWIDTH, _CLOCK, _RATE, _BUS = "dram.bandwidth_bytes_per_s", "dram.clock_hz", "dram.rate", "dram.bus_bits"
 _FITS = (("shared.max_per_block_bytes", "shared.size_bytes", "iB"), ("sm.max_threads_per_block", "sm.max_threads", ""))
 _MAX_CHAIN = 16
+_YAML = (".yaml", ".yml")
 
 
 def load_gpu(name_or_path: str | os.PathLike[str], overrides: Mapping[str, Any] | None = None) -> GPU:
     """The GPU of that name, or in that file.
 
     Args:
-        name_or_path: Id, alias or driver name, or the path of a YAML file (it ends in .yaml or has a slash).
+        name_or_path: Id, alias or driver name, or the path of a YAML file.
         overrides: Values to change by dotted key, as for `override_gpu`.
     Raises:
         ArchError: Nobody is called so, or the file has mistakes: all of them, one a line.
@@ -107,8 +108,11 @@ def _read_overrides(overrides: Mapping[str, Any]) -> tuple[dict[str, Any], dict[
     problems: list[str] = []
     for spelling, value in overrides.items():
         found = schema().find(spelling)
-        if found is None or found[0].path in ("sources", "datasheet"):
+        if found is None:
             problems.append(f"{spelling}: {_unknown_field(spelling)}")
+            continue
+        if found[0].path in ("sources", "datasheet"):
+            problems.append(f"{spelling}: cannot be set; peaks follow from the other fields")
             continue
         field, row = found
         path = f"{field.path}.{row}" if row else field.path
@@ -142,9 +146,10 @@ def _then(new: str, old: str | None) -> str:
 
 def _apply(values: dict[str, Any], changes: Mapping[str, Any]) -> list[str]:
     """Puts changes over values; a bandwidth becomes the clock that gives it. What is wrong with that."""
-    if _BANDWIDTH in changes and _CLOCK in changes:
-        return ["dram.bandwidth: follows from dram.clock, expected one of the two"]
     values |= changes
+    if _BANDWIDTH in changes and _CLOCK in changes:
+        del values[_BANDWIDTH]
+        return ["dram.bandwidth: follows from dram.clock, expected one of the two"]
     if _BANDWIDTH in values and _RATE in values and _BUS in values:
         values[_CLOCK] = values.pop(_BANDWIDTH) * 8 / (values[_RATE] * values[_BUS])
     return []
@@ -156,18 +161,26 @@ def _misfits(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if small in values and large in values:
             room = values[large] - values[small]
             if (room.min() if hasattr(room, "min") else room) < 0:
-                shown = [format_quantity(value, unit) if isinstance(value := values[path], float) else "of some designs" for path in (small, large)]
                 fields = schema().fields
+                shown = [_show_in(unit, values[path]) for path in (small, large)]
                 yield small, f"{fields[small].key}: {shown[0]} does not fit into {fields[large].key} {shown[1]}; change both"
+
+
+def _show_in(unit: str, value: Any) -> str:
+    if not isinstance(value, float):
+        return "of some designs"
+    return format_quantity(value, unit) if unit else f"{value:g}"
 
 
 def _path(name_or_path: str | os.PathLike[str]) -> Path:
     text = os.fspath(name_or_path)
-    return Path(text) if not isinstance(name_or_path, str) or _is_path(text) else find_gpu(text)
+    if not isinstance(name_or_path, str) or text.endswith(_YAML):
+        return Path(text)
+    return Path(text) if _is_path(text) and Path(text).exists() else find_gpu(text)  # drivers print "Tesla C2050 / C2070"
 
 
 def _is_path(text: str) -> bool:
-    return text.endswith((".yaml", ".yml")) or "/" in text or os.sep in text
+    return text.endswith(_YAML) or "/" in text or os.sep in text
 
 
 def _chain(path: Path) -> list[Sheet]:
@@ -244,7 +257,7 @@ def _missing(sheets: tuple[Sheet, ...], keys: list[str]) -> Iterator[str]:
     faulty = {path for sheet in sheets for path in sheet.faulty}
     for key in keys:
         path, group = schema().spellings.get(key, key), key.partition(".")[0]
-        if path not in faulty and group not in faulty:
+        if path not in faulty and group not in faulty and not (path == group and any(one.startswith(group + ".") for one in faulty)):
             field = schema().fields.get(path)
             expected = f", expected a quantity in {field.unit}" if field is not None and field.unit else ""
             yield f"{sheets[0].positions.get(group, sheets[0].where + ':1:1')}: {key}: missing{expected}"

@@ -6,6 +6,7 @@ A key is the field's name without its unit (`clock` for `clock_hz`); the whole n
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 import re
 import types
@@ -74,18 +75,13 @@ class Schema:
             return self.fields[path], row
         return None
 
-    def unknown(self, spelling: str) -> str:
-        """What to say about a dotted key that nobody knows."""
-        group, _, key = spelling.rpartition(".")
-        if group in self.groups or not group:
-            return f"unknown key{did_you_mean(key, self.keys_of(group)) or _elsewhere(self, key)}"
-        return f"unknown key{did_you_mean(spelling, [field.key for field in self.fields.values()])}"
-
-
-def _elsewhere(schema: Schema, key: str) -> str:
-    """The end of a message for a key that stands in another group."""
-    homes = [field.key for field in schema.fields.values() if field.key.rpartition(".")[2] == key]
-    return f"; did you mean '{homes[0]}'?" if homes else ""
+    def nearest(self, spelling: str) -> str:
+        """The dotted key that somebody who wrote `spelling` most likely meant, or ""."""
+        group, _, word = spelling.rpartition(".")
+        near = difflib.get_close_matches(word, self.keys_of(group), n=1)
+        if near:
+            return f"{group}.{near[0]}" if group else near[0]
+        return next((field.key for field in self.fields.values() if field.key.rpartition(".")[2] == word), "")
 
 
 @cache
@@ -150,6 +146,10 @@ class ValueProblem(Exception):
     """A value that does not fit its field; the text says what was expected."""
 
 
+class RowProblem(ValueProblem):
+    """A row of a table that does not exist."""
+
+
 def convert(field: Field, row: str, value: Any, *, bare: bool) -> Any:
     """A value as text or number to what the record holds.
 
@@ -197,7 +197,7 @@ def _row(field: Field, row: str, value: Any, bare: bool) -> Any:
     if field.path == "sources":
         known = schema()
         if row not in known.groups and row not in known.spellings:
-            raise ValueProblem(f"unknown group{did_you_mean(row, [*known.groups, *known.fields])}")
+            raise RowProblem(f"unknown group{did_you_mean(row, [*known.groups, *known.fields])}")
         if not isinstance(value, str) or not _SOURCE.match(value):
             raise ValueProblem(f"expected 'spec: …', 'measured: …', 'derived: …' or 'guess: …', got {value!r}")
         return value
@@ -207,7 +207,7 @@ def _row(field: Field, row: str, value: Any, bare: bool) -> Any:
     else:
         known_rows, unit = list(DTYPES), ""
     if row not in known_rows:
-        raise ValueProblem(f"unknown dtype{did_you_mean(row, known_rows)}")
+        raise RowProblem(f"unknown dtype{did_you_mean(row, known_rows)}")
     return _number(field, value, unit, bare)
 
 
@@ -237,8 +237,9 @@ def _array(field: Field, value: Any) -> Any:
 
 
 def _bounds(field: Field, unit: str) -> str:
-    low = "more than 0" if 0 < field.low < 1e-200 else f"at least {format_quantity(field.low, unit)}"
-    return low if math.isinf(field.high) else f"{low} and at most {format_quantity(field.high, unit)}"
+    least, most = (format_quantity(bound, unit) if unit else f"{bound:g}" for bound in (field.low, field.high))
+    low = "more than 0" if 0 < field.low < 1e-200 else f"at least {least}"
+    return low if math.isinf(field.high) else f"{low} and at most {most}"
 
 
 def build(id: str, entries: Mapping[str, Any], sources: Mapping[str, str]) -> tuple[GPU | None, list[str]]:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from simgpu.arch.schema import ValueProblem, convert, schema
+from simgpu.arch.schema import RowProblem, ValueProblem, convert, schema
 from simgpu.data_paths import data_dir
 from simgpu.errors import ArchError
 from simgpu.yaml_text import Document, KeyPath, read_yaml
@@ -126,7 +126,11 @@ def _read_value(sheet: Sheet, document: Document, place: KeyPath, spelling: str,
     known = schema()
     found = (known.fields[spelling[: -len(row) - 1]], row) if row else known.find(spelling)
     if found is None:
-        _fault(sheet, document, place, spelling, known.unknown(spelling))
+        meant = known.nearest(spelling)
+        group = spelling.rpartition(".")[0]
+        hint = f"; did you mean '{meant.removeprefix(group + '.') if group else meant}'?" if meant else ""
+        _fault(sheet, document, place, spelling, f"unknown key{hint}")
+        sheet.faulty.add(known.spellings.get(meant, meant))  # so that it is not called missing, too
         return
     one, row = found
     path = f"{one.path}.{row}" if row else one.path
@@ -134,13 +138,13 @@ def _read_value(sheet: Sheet, document: Document, place: KeyPath, spelling: str,
         _fault(sheet, document, place, spelling, f"given twice, also in {sheet.positions[path]}")
         return
     sheet.positions[path] = document.at(place)
-    if value is None and not row:
+    if value is None and one.path != "sources":
         sheet.removed.append(path)
         return
     try:
         converted = convert(one, row, value, bare=spelling == one.path != one.key)
     except ValueProblem as problem:
-        _fault(sheet, document, place, spelling, str(problem), value=True)
+        _fault(sheet, document, place, spelling, str(problem), value=not isinstance(problem, RowProblem))
         sheet.faulty.add(one.path)
         return
     if one.path == "sources":
