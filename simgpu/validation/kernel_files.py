@@ -9,15 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from simgpu.arch.spec import GPU
 from simgpu.cost.times import PARTS, KernelTimes
-from simgpu.validation.kernels import Case, Cases, Pricer, as_measured, case_graph
+from simgpu.validation.kernels import Case, Cases, Priced, Pricer, as_measured, price_cases
 from simgpu.validation.method import METHODS, known_floor_s, read_floor_s, typical_floor_s
 from simgpu.validation.outcome import Validation, Wanted, check_unit, described
 from simgpu.validation.score import Floats, Results, Skipped
 
 
-def kernel_file(cases: Cases, wanted: Wanted, model: Pricer) -> Validation:
+def kernel_file(cases: Cases, wanted: Wanted, cost_model: Pricer) -> Validation:
     """Predicts a file of kernels, one GPU at a time."""
     total = Validation(skipped=tuple(s for s in cases.skips if wanted.takes(s.group)))
     for gpu_id, own in cases.by_gpu().items():
@@ -25,20 +24,20 @@ def kernel_file(cases: Cases, wanted: Wanted, model: Pricer) -> Validation:
         rows = [case for case in own.cases if wanted.takes(case.group)]
         if isinstance(gpu, str):
             total += Validation(skipped=tuple(Skipped(group=case.group, row=case.row, reason=gpu) for case in rows))
-        elif rows:
-            total += _kernels_of(cases.path, rows, gpu, model)
-    for skip in cases.skips:
-        described(skip.group.gpu, str(cases.path), skip.row)
+            continue
+        for priced in price_cases(rows, gpu, cost_model):
+            total += _judge(cases.path, priced)
+    for gpu_id, row in {skip.group.gpu: skip.row for skip in reversed(cases.skips)}.items():
+        described(gpu_id, str(cases.path), row)
     return total
 
 
-def _kernels_of(path: Path, cases: Sequence[Case], gpu: GPU, model: Pricer) -> Validation:
-    graph, offsets = case_graph(cases, gpu.l2.size_bytes)
-    times = model.price(graph, gpu)
-    kernels_s = np.add.reduceat(times.duration_s, offsets[:-1])
+def _judge(path: Path, priced: Priced) -> Validation:
+    """Beside what was measured, what the measuring method would have shown."""
+    cases, times, offsets = priced.cases, priced.times, priced.offsets
     measured = np.array([case.measured_s for case in cases])
-    floors, notes = _floors(path, cases, measured, kernels_s)
-    predicted = as_measured(cases, kernels_s, floors)
+    floors, notes = _floors(path, cases, measured, priced.kernels_s)
+    predicted = as_measured(cases, priced.kernels_s, floors)
     check_unit(path, cases[0].row, predicted, measured)
 
     def explain(i: int) -> str:

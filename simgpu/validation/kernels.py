@@ -12,13 +12,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simgpu.kernels.kernel import Access, Kernel, KernelGraph, Work
-from simgpu.validation.method import METHODS, known_floor_s
+from simgpu.validation.method import GRAPH_REPLAY, METHODS
 from simgpu.validation.score import Floats, Group, Skipped
 from simgpu.validation.table import Row, Table, read_table
 
@@ -29,8 +29,13 @@ if TYPE_CHECKING:
 MAX_WEIGHT_COPIES = 5  # aiconfigurator's collector cycles clip(ceil(L2 / weight bytes), 1, 5) copies
 
 
+LIBRARY_YEAR = 2024.0  # of rows whose libraries are recent
+
+
 class Pricer(Protocol):
-    def price(self, kernels: KernelGraph, gpu: GPU) -> KernelTimes: ...
+    """What `simgpu.cost.model.CostModel` does."""
+
+    def price(self, kernels: KernelGraph, gpu: GPU, *, load_s: Any = ..., graph_replay: bool = ..., library_year: float = ...) -> KernelTimes: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +64,7 @@ class Case:
         launches: What the measured call launches, one after the other.
         method: Name of the method in `simgpu.validation.method.METHODS`.
         trust: "" or "care": see `simgpu.validation.score.Group`.
+        library_year: When the cuBLAS and cuDNN that ran were built.
     """
 
     row: int
@@ -72,6 +78,7 @@ class Case:
     method: str
     launches: tuple[Launch, ...]
     trust: str = ""
+    library_year: float = LIBRARY_YEAR
 
     @property
     def group(self) -> Group:
@@ -193,19 +200,34 @@ def case_graph(cases: Iterable[Case], l2_bytes: float) -> tuple[KernelGraph, NDA
     return KernelGraph(kernels, [()] * len(kernels), distances=distances), np.array(offsets)
 
 
-def kernel_seconds(cases: Sequence[Case], gpu: GPU, cost_model: Pricer) -> Floats:
-    """Time of each case's kernels alone, one after the other. [s]"""
-    if not cases:
-        return np.zeros(0)
-    graph, offsets = case_graph(cases, gpu.l2.size_bytes)
-    return np.add.reduceat(cost_model.price(graph, gpu).duration_s, offsets[:-1])
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Priced:
+    """Cases that were measured under the same conditions, and what the cost model says of their kernels.
+
+    Attributes:
+        offsets: Case i has the kernels offsets[i] … offsets[i + 1] − 1. (cases + 1,)
+        kernels_s: Each case's kernels alone, one after the other. [s] (cases,)
+    """
+
+    cases: tuple[Case, ...]
+    times: KernelTimes
+    offsets: NDArray[np.int64]
+    kernels_s: Floats
 
 
-def predict(cases: Cases | Sequence[Case], gpu: GPU, cost_model: Pricer) -> Floats:
-    """What the measurement would have shown, for each case. [s]"""
-    rows = cases.cases if isinstance(cases, Cases) else tuple(cases)
-    floors = np.array([known_floor_s(case.source, case.gpu, case.op_class) or 0.0 for case in rows])
-    return as_measured(rows, kernel_seconds(rows, gpu, cost_model), floors)
+def price_cases(cases: Sequence[Case], gpu: GPU, cost_model: Pricer) -> list[Priced]:
+    """Prices the kernels of cases on the GPU that measured them: one call for each generation of libraries and way to launch."""
+    alike: dict[tuple[float, bool], list[Case]] = defaultdict(list)
+    for case in cases:
+        alike[case.library_year, case.method == GRAPH_REPLAY].append(case)
+    result = []
+    for (year, replay), own in alike.items():
+        graph, offsets = case_graph(own, float(gpu.l2.size_bytes))
+        # How far the clock has settled under the power limit follows from how long the measurement ran.
+        load_s = np.repeat([METHODS[case.method].repetitions * case.measured_s for case in own], np.diff(offsets))
+        times = cost_model.price(graph, gpu, load_s=load_s, graph_replay=replay, library_year=year)
+        result.append(Priced(cases=tuple(own), times=times, offsets=offsets, kernels_s=np.add.reduceat(times.duration_s, offsets[:-1])))
+    return result
 
 
 def as_measured(cases: Sequence[Case], kernels_s: Floats, floors_s: Floats) -> Floats:

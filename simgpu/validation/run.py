@@ -44,12 +44,12 @@ def validate(
 
     A file that cannot be used becomes one of `problems`; the others run all the same.
     """
-    wanted, model = wanted or Wanted(), cost_model or CostModel()
+    wanted, cost_model = wanted or Wanted(), cost_model or CostModel()
     total = Validation()
     for path in paths:
         progress(path.name)
         try:
-            total += _file(read_table(path), wanted, model)
+            total += _file(read_table(path), wanted, cost_model)
         except DataError as error:
             total += Validation(problems=(str(error),))
     return total
@@ -66,7 +66,7 @@ def check_wanted(wanted: Wanted, validation: Validation) -> None:
     raise OptionError(f"no rows for {', '.join(f'--{k} {v}' for k, v in (('family', wanted.family), ('gpu', wanted.gpu), ('source', wanted.source)) if v)}")
 
 
-def _file(table: Table, wanted: Wanted, model: Pricer) -> Validation:
+def _file(table: Table, wanted: Wanted, cost_model: Pricer) -> Validation:
     if find_format(table) is None and is_model_table(table):
         return model_file(table, wanted)
     kind = recognise(table)
@@ -74,4 +74,4 @@ def _file(table: Table, wanted: Wanted, model: Pricer) -> Validation:
     if unknown := kind.unknown_columns(table):
         hint = did_you_mean(unknown[0], kind.required | kind.optional | COMMON_COLUMNS)
         problems.append(f"{table.path}: row {table.header_row}, column '{unknown[0]}': means nothing in a table of '{kind.name}'{hint}; it is not read")
-    return Validation(problems=tuple(problems)) + kernel_file(collect(table, kind.read), wanted, model)
+    return Validation(problems=tuple(problems)) + kernel_file(collect(table, kind.read), wanted, cost_model)

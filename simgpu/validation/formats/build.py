@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from simgpu.kernels.kernel import Conv
-from simgpu.validation.kernels import Case, Launch, launch
+from simgpu.validation.kernels import LIBRARY_YEAR, Case, Launch, launch
 from simgpu.validation.score import Group, Skipped
 from simgpu.validation.table import Row
 
@@ -24,6 +24,7 @@ def make_case(
     dtype: str = "fp32",
     time_s: float | None = None,
     trust: str = "",
+    library_year: float = LIBRARY_YEAR,
 ) -> Case:
     """A row as a case; its time is in `time_ms` unless given. [s]"""
     return Case(
@@ -38,6 +39,7 @@ def make_case(
         method=method,
         launches=launches,
         trust=trust,
+        library_year=library_year,
     )
 
 

@@ -13,6 +13,7 @@ from simgpu.validation.table import Row
 
 METHOD = "framework_loop"
 FP32 = 4
+YEAR = 2016.0
 _MODELLED = ("cudnn-r1", "cudnn-r2")
 
 
@@ -27,7 +28,7 @@ def conv(row: Row) -> Case | Skipped:
         return skip(row, "conv", mode, "both backward passes in one number")
     channels = (row.count("c"), row.count("k"))
     one = conv_launch(row, itemsize=FP32, layout="nchw", direction=mode, dtype="fp32", pipe="vector", channels=channels)
-    return make_case(row, "conv", mode, (one,), method=METHOD, trust="care")
+    return make_case(row, "conv", mode, (one,), method=METHOD, trust="care", library_year=YEAR)
 
 
 def _shape(row: Row, column: str) -> tuple[int, ...]:
@@ -63,7 +64,7 @@ def caffe_layer(row: Row) -> Case | Skipped:
         reads = [n * c * h * w * FP32, k * c // groups * r * r * FP32, k * FP32]
         one = launch(work, reads=reads, writes=[size * FP32], label=f"conv {r}×{r}")
         bias = launch(Stream(elements=size), reads=[size * FP32, k * FP32], writes=[size * FP32], label="bias")
-        return make_case(row, family, f"layers/{mode}", (one, bias), method=METHOD, trust="care")
+        return make_case(row, family, f"layers/{mode}", (one, bias), method=METHOD, trust="care", library_year=YEAR)
     if kind == "InnerProduct":
         batch, n = out[0], out[1]
         k = 1
@@ -81,4 +82,4 @@ def caffe_layer(row: Row) -> Case | Skipped:
         one = launch(work_pool, reads=[in_size * FP32], writes=[size * FP32, size * FP32], label="max pool", flop=size * window)
     else:
         one = launch(Stream(elements=size), reads=[size * FP32], writes=[size * FP32], label=kind.lower(), flop=size)
-    return make_case(row, family, f"layers/{mode}", (one,), method=METHOD, trust="care")
+    return make_case(row, family, f"layers/{mode}", (one,), method=METHOD, trust="care", library_year=YEAR)

@@ -10,7 +10,7 @@ import math
 
 from simgpu.kernels.kernel import Collective, Gemm, Recurrent
 from simgpu.validation.formats.build import DIRECTIONS, LARGE, SMALL, SMALL_BYTES, YES_NO, conv_launch, make_case, skip
-from simgpu.validation.kernels import Case, launch
+from simgpu.validation.kernels import LIBRARY_YEAR, Case, launch
 from simgpu.validation.score import Skipped
 from simgpu.validation.table import Row
 
@@ -21,6 +21,15 @@ _ITEMSIZE = {"fp32": 4, "fp16": 2, "int8": 1}
 
 def _padded(size: int, unit: int) -> int:
     return math.ceil(size / unit) * unit
+
+
+def _library_year(row: Row) -> float:
+    """From the CUDA version: 7.5 and 8 ran with the libraries of 2016 and 2017, 10 with those of 2019."""
+    version = row.cells.get("cuda_version", "").strip()
+    try:
+        return 2019.0 if float(version.split(".")[0]) >= 9 else 2017.0
+    except ValueError:
+        return LIBRARY_YEAR
 
 
 def _time_s(row: Row) -> float:
@@ -42,7 +51,7 @@ def gemm(row: Row) -> Case:
     work = Gemm(m=n, n=m, k=k, a_bytes=size, b_bytes=size, out_bytes=out, layout=trans_a + trans_b, accumulate=True)
     reads = [n * k * size, m * k * size, m * n * out]
     one = launch(work, reads=reads, writes=[m * n * out], dtype=dtype, pipe="tensor" if tensor else "vector", label=f"gemm {trans_a}{trans_b}")
-    return make_case(row, "gemm", row.text("mode"), (one,), dtype=stored, method=METHOD, time_s=_time_s(row))
+    return make_case(row, "gemm", row.text("mode"), (one,), dtype=stored, method=METHOD, time_s=_time_s(row), library_year=_library_year(row))
 
 
 def conv(row: Row) -> Case:
@@ -57,7 +66,7 @@ def conv(row: Row) -> Case:
         pipe="tensor" if tensor else "vector",
         channels=(row.count("c_exec"), row.count("k_exec")),
     )
-    return make_case(row, "conv", direction, (one,), dtype=stored, method=METHOD, time_s=_time_s(row))
+    return make_case(row, "conv", direction, (one,), dtype=stored, method=METHOD, time_s=_time_s(row), library_year=_library_year(row))
 
 
 def rnn(row: Row) -> Case | Skipped:
