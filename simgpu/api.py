@@ -10,6 +10,7 @@ from typing import Any
 from simgpu.arch.loader import load_gpu, override_gpu
 from simgpu.arch.spec import GPU
 from simgpu.cost.model import CostModel
+from simgpu.cost.times import KernelTimes
 from simgpu.errors import OptionError
 from simgpu.frontends.load import load_model
 from simgpu.graph.ir import INPUT, Graph
@@ -70,7 +71,7 @@ def simulate(
     issuing = default_host(machine) if host is None else host_cost(host) if isinstance(host, str) else host
 
     prepared, kernels = _lowered(graph, machine, policy.name, stack.name, attention)
-    times = _cost_model().price(kernels, machine, graph_replay=stack.graph_replay)
+    times = _priced(kernels, machine, stack.graph_replay)
     timeline = simulate_kernels(kernels, times, machine, stack, issuing, num_streams=num_streams)
     return Report(
         model=graph.name,
@@ -85,6 +86,7 @@ def simulate(
         kernels=kernels,
         times=times,
         timeline=timeline,
+        idle_w=_idle_w(machine),
         memory=_footprint(prepared, kernels, float(machine.dram.capacity_bytes)),
         assumptions=(*kernels.assumptions, *_assumptions(issuing, stack.graph_replay, machine)),
     )
@@ -142,8 +144,20 @@ def _lowered(graph: Graph, gpu: GPU, precision: str, runtime: str, attention: st
 
 
 @lru_cache(maxsize=32)
+def _priced(kernels: KernelGraph, gpu: GPU, graph_replay: bool) -> KernelTimes:
+    """What each kernel costs, kept for the next run with another host, other streams or another question."""
+    return _cost_model().price(kernels, gpu, graph_replay=graph_replay)
+
+
+@lru_cache(maxsize=32)
 def _footprint(prepared: Graph, kernels: KernelGraph, capacity_bytes: float) -> Footprint:
     return footprint(prepared, kernels, capacity_bytes=capacity_bytes)
+
+
+def _idle_w(gpu: GPU) -> float:
+    """Power of the board that no kernel accounts for. [W]"""
+    known = gpu.power.idle_w
+    return float(gpu.power.tdp_w * _cost_model().calibration.factors(gpu).idle_fraction if known is None else known)
 
 
 def _assumptions(host: HostCost, graph_replay: bool, gpu: GPU) -> tuple[str, ...]:
@@ -153,7 +167,7 @@ def _assumptions(host: HostCost, graph_replay: bool, gpu: GPU) -> tuple[str, ...
         if graph_replay
         else f"the host takes {host.launch_s * 1e6:.3g} µs an operator call and {host.step_s * 1e3:.3g} ms a run ({host.source or host.name})"
     )
-    idle = () if gpu.power.idle_w else ("the board's idle power is not known and not in the energy",)
+    idle = () if gpu.power.idle_w is not None else ("the board's idle power is not known: a usual share of the power limit is in the energy",)
     return (
         launching,
         "inputs are on the GPU already; one run ends before the next begins; weights stay in memory between runs",

@@ -32,6 +32,7 @@ class Report:
         num_params: Parameters of the model.
         kernels, times, timeline: The kernels, what each costs alone, and when each runs.
         memory: Memory by category.
+        idle_w: Power of the board that no kernel accounts for. [W]
         assumptions: What was taken for granted, most important first.
     """
 
@@ -48,6 +49,7 @@ class Report:
     times: KernelTimes = field(repr=False)
     timeline: Timeline = field(repr=False)
     memory: Footprint = field(repr=False)
+    idle_w: float
     assumptions: tuple[str, ...] = ()
 
     # ---- time
@@ -197,8 +199,8 @@ class Report:
 
     @cached_property
     def energy_j(self) -> float:
-        """Energy of the run, with the board's idle power if that is known. [J]"""
-        return float(self.times.energy_j.sum()) + (self.gpu.power.idle_w or 0.0) * self.latency_s
+        """Energy of the run, the board's idle power included. [J]"""
+        return float(self.times.energy_j.sum()) + self.idle_w * self.latency_s
 
     @property
     def power_w(self) -> float:
@@ -248,6 +250,14 @@ class Report:
         """The kernels that take longest, the longest first."""
         order = np.argsort(-self.timeline.span_s, kind="stable")[:count]
         return tuple(self.records[i] for i in order)
+
+    def distinct_kernels(self, count: int = 10) -> tuple[tuple[KernelRecord, int, float], ...]:
+        """Kernels that take the longest together: the first of those that are alike, how many there are, and their time. [s]"""
+        alike: dict[tuple[object, ...], list[KernelRecord]] = {}
+        for k in self.records:
+            alike.setdefault((k.label, k.choice, k.bound, k.flop, k.ctas, float(f"{k.duration_s:.3g}")), []).append(k)
+        groups = [(members[0], len(members), sum(k.span_s for k in members)) for members in alike.values()]
+        return tuple(sorted(groups, key=lambda group: -group[2])[:count])
 
     def by_label(self) -> tuple[GroupRecord, ...]:
         """Time by what a profiler would call the kernels."""

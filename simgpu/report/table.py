@@ -6,19 +6,19 @@ import textwrap
 
 from simgpu.report.records import UTILIZATION, GroupRecord, KernelRecord
 from simgpu.report.report import HOST_BOUND, Report
-from simgpu.report.text import bar, columns, numbered, percent, quantity, seconds, shorten, side_by_side
+from simgpu.report.text import bar, columns, joined, numbered, percent, quantity, seconds, shorten, side_by_side
 from simgpu.units import format_quantity
 
 MIN_WIDTH, MAX_WIDTH = 80, 120
 
 # What a bound means for the one who reads it.
 BOUND_MEANING = {
-    HOST_BOUND: "no kernel runs: the device waits for the host",
-    "compute": "math pipes, at the work really executed",
+    HOST_BOUND: "no kernel runs, the device waits",
+    "compute": "math pipes of SMs that have work",
     "shared memory": "shared memory and L1 ports",
     "L2": "traffic between L2 and SMs",
     "DRAM": "traffic to device memory",
-    "latency": "start, end and dependent steps of kernels too short to fill the GPU",
+    "latency": "start, end and dependent steps",
 }
 
 
@@ -61,12 +61,18 @@ def verdict(report: Report) -> str:
         case "compute":
             return (
                 f"kernels wait for the math pipes {share} of the time; the model gets {format_quantity(report.flop_per_s, 'FLOP/s')}, "
-                f"{percent(report.utilization.mfu_fraction)} of the {report.math_dtype} peak"
+                f"{percent(report.utilization.mfu_fraction)} of the {report.math_dtype} peak{_few_sms(report)}"
             )
         case "latency":
-            return f"kernels too short to fill the GPU: their start, end and dependent steps take {share} of the time"
+            return f"kernels are too short for this GPU: their start, end and dependent steps take {share} of the time{_few_sms(report)}"
         case bound:
             return f"kernels wait for {bound} {share} of the time"
+
+
+def _few_sms(report: Report) -> str:
+    """Says so where most SMs have nothing to do while kernels run."""
+    busy = report.utilization.sm_active_fraction / report.utilization.gpu_util_fraction if report.device_s else 1.0
+    return f"; grids are too small: {percent(1 - busy)} of the SMs have no work while kernels run" if busy < 0.6 else ""
 
 
 def advice(report: Report) -> str:
@@ -78,6 +84,8 @@ def advice(report: Report) -> str:
             return "a larger batch or fused kernels (--runtime compiled, tensorrt) give each kernel more to do"
         case "DRAM":
             return "fewer bytes: fused kernels (--runtime compiled, tensorrt) or a narrower dtype"
+        case "compute" if _few_sms(report):
+            return "a larger batch fills the SMs"
         case "compute" if report.math_dtype in {"fp32", "fp64"} and any(report.gpu.tensor_flop_per_clk(d) for d in ("fp16", "tf32")):
             return "this GPU has tensor cores: --dtype fp16, amp or tf32 where it has them"
         case _:
@@ -87,7 +95,7 @@ def advice(report: Report) -> str:
 def _head(report: Report, width: int) -> list[str]:
     title = f"{report.model} on {report.gpu.name}"
     facts = [
-        report.setting,
+        *report.setting.split(" · "),
         f"{format_quantity(report.num_params, '')} parameters",
         f"{format_quantity(report.flop, 'FLOP')} (1 MAC = 2)",
         f"{len(report.kernels)} kernels",
@@ -97,7 +105,7 @@ def _head(report: Report, width: int) -> list[str]:
     because = f"{report.bound}: {verdict(report)}"
     return [
         title,
-        *textwrap.wrap(" · ".join(facts), width, break_on_hyphens=False),
+        *joined(facts, width, " ·"),
         "─" * width,
         f"  Latency     {seconds(report.latency_s)}   ({rate})",
         *textwrap.wrap(because, width, initial_indent=lead, subsequent_indent=" " * len(lead), break_on_hyphens=False),
@@ -115,19 +123,16 @@ def _memory_line(report: Report) -> str:
 
 
 def _where_the_time_goes(report: Report, width: int) -> list[str]:
-    bar_width = min(36, width - 66)
     rows = [
-        (name, f"{bar(share, bar_width):<{bar_width}}", percent(share), seconds(share * report.latency_s)) for name, share in report.bound_fractions.items()
+        (name, f"{bar(share, 24):<24}", percent(share), seconds(share * report.latency_s), BOUND_MEANING.get(name, ""))
+        for name, share in report.bound_fractions.items()
     ]
-    lines = columns(rows, "<<>>")
-    room = width - max((len(line) for line in lines), default=0) - 2
-    notes = [BOUND_MEANING.get(name, "") for name, *_ in rows]
-    lines = [f"{line}  {note}" if len(note) <= room else line for line, note in zip(lines, notes, strict=True)]
     ladder = [f"datasheet roofline {seconds(report.roofline_s)}", f"kernels one by one {_times(report.kernel_s, report.roofline_s)}"]
     if report.num_streams > 1:
         ladder.append(f"critical path {seconds(report.critical_path_s)}")
     ladder.append(f"this run {_times(report.latency_s, report.roofline_s)}")
-    return ["Where the time goes", *lines, *textwrap.wrap(" → ".join(ladder), width, initial_indent="  ", subsequent_indent="  ")]
+    lines = columns(rows if width >= 94 else [row[:4] for row in rows], "<<>><" if width >= 94 else "<<>>")
+    return ["Where the time goes", *lines, *("  " + line for line in joined(ladder, width - 2, " →"))]
 
 
 def _times(value_s: float, base_s: float) -> str:
@@ -138,22 +143,21 @@ def _how_busy(report: Report) -> list[str]:
     rows = []
     for term, (field, _) in UTILIZATION.items():
         share = getattr(report.utilization, field)
-        rows.append((term, percent(share), bar(share, 20)))
+        rows.append((term, percent(share), bar(share, 14)))
     return ["How busy the GPU is", *columns(rows, "<><")]
 
 
 def _work(report: Report) -> list[str]:
     ridge = report.peak_flop_per_s / report.gpu.dram.bandwidth_bytes_per_s
     clock = f"{format_quantity(report.clock_hz, 'Hz')} of {format_quantity(report.gpu.clock_hz, 'Hz')}"
-    categories = [(name, format_quantity(value, "iB")) for name, value in report.memory.by_category().items() if value > 0]
+    categories = [f"{format_quantity(value, 'iB')} {name}" for name, value in report.memory.by_category().items() if value > 0]
     rows = [
         ("DRAM traffic", format_quantity(report.dram_bytes, "B")),
         ("FLOP per byte", f"{report.intensity_flop_per_byte:.3g} (ridge {ridge:.3g})"),
         ("FLOP executed", f"{format_quantity(report.executed_flop, 'FLOP')}" + (f" (×{report.executed_flop / report.flop:.2f})" if report.flop else "")),
         ("Energy", f"{format_quantity(report.energy_j, 'J')} at {format_quantity(report.power_w, 'W')} of {format_quantity(report.gpu.power.tdp_w, 'W')}"),
         ("SM clock", clock),
-        ("Memory", " + ".join(f"{value} {name}" for name, value in categories[:2])),
-        *([("", "+ " + " + ".join(f"{value} {name}" for name, value in categories[2:]))] if len(categories) > 2 else []),
+        *(("Memory" if i == 0 else "", text) for i, text in enumerate(joined(categories, 42))),
     ]
     return ["Work, energy, memory", *columns(rows, "<<")]
 
@@ -177,25 +181,18 @@ def _by_kind(report: Report, width: int) -> list[str]:
 
 
 def _slowest(report: Report, width: int, top: int) -> list[str]:
-    kernels = report.top_kernels(top)
-    wide = width >= 96
+    groups = report.distinct_kernels(top)
 
-    def row(k: KernelRecord) -> tuple[str, ...]:
-        share = k.span_s / report.kernel_s if report.kernel_s else 0.0
-        cells = (
-            shorten(k.scope or k.op or k.name, 30 if wide else 24),
-            shorten(k.label, 18),
-            seconds(k.span_s),
-            percent(share),
-            k.bound,
-            percent(k.roofline_fraction),
-        )
-        return (*cells, shorten(_how(k), 24)) if wide else cells
+    def row(k: KernelRecord, count: int, time_s: float) -> tuple[str, ...]:
+        where = shorten(k.scope or k.op or k.name, 28 if width >= 96 else 20)
+        share = time_s / report.kernel_s if report.kernel_s else 0.0
+        cells = (where, str(count), shorten(k.label, 20), seconds(k.duration_s), percent(share), k.bound, percent(k.roofline_fraction))
+        return (*cells, f"{k.waves:.2g}" if k.waves else "–")
 
-    header = ("", "kind", "time", "share", "bound", "of roofline", *(("tile, waves",) if wide else ()))
-    lines = columns([row(k) for k in kernels], "<<>><><" if wide else "<<>><>", header=header)
-    return [f"Slowest kernels ({len(kernels)} of {len(report.kernels)})", *lines]
-
-
-def _how(kernel: KernelRecord) -> str:
-    return ", ".join(part for part in (kernel.choice, f"{kernel.waves:.2g} waves" if kernel.waves else "") if part)
+    header = ("", "count", "kind", "each", "share", "bound", "of roofline", "waves")
+    lines = columns([row(*group) for group in groups], "<><>><>>", header=header)
+    longest = max(len(line) for line in lines)
+    if width - longest - 2 >= 12:
+        how = ["tile or algorithm", *(k.choice for k, *_ in groups)]
+        lines = [f"{line:<{longest}}  {shorten(text, width - longest - 2)}".rstrip() for line, text in zip(lines, how, strict=True)]
+    return ["Where most kernel time goes, kernels that are alike together", *lines]

@@ -70,6 +70,22 @@ def columns(rows: Sequence[Sequence[str]], align: str, *, header: Sequence[str] 
     return [(" " * indent + (" " * gap).join(f"{cell:{side}{width}}" for cell, side, width in zip(row, align, widths, strict=True))).rstrip() for row in lines]
 
 
+def joined(parts: Sequence[str], width: int, separator: str = ",") -> list[str]:
+    """Parts in as few lines as they need; lines break between parts only.
+
+    >>> joined(["one", "two", "three"], 9)
+    ['one, two,', 'three']
+    """
+    lines = [""]
+    for i, part in enumerate(parts):
+        text = part + (separator if i < len(parts) - 1 else "")
+        if lines[-1] and len(lines[-1]) + 1 + len(text) > width:
+            lines.append(text)
+        else:
+            lines[-1] = f"{lines[-1]} {text}".strip()
+    return lines
+
+
 def numbered(notes: Sequence[str], width: int) -> list[str]:
     """Notes with numbers, wrapped.
 
