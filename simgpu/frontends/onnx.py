@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
+import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from simgpu.errors import ModelError, ShapeError, did_you_mean
-from simgpu.frontends.onnx_proto import MAX_DIM, Dim, dtype_name, text, value_shape
-from simgpu.frontends.onnx_walk import Scope, Walker
+from simgpu.frontends.onnx_proto import MAX_DIM, Array, Dim, dtype_name, text, value_shape
+from simgpu.frontends.onnx_walk import Scope, Walker, is_known
 from simgpu.graph.ir import ACTIVATION, CONSTANT, INPUT, WEIGHT, Graph, Op, Tensor
 from simgpu.ops.registry import check_supported
 
@@ -134,12 +135,25 @@ def _graph(model: onnx.ModelProto, where: str, folder: Path, batch: int | None, 
         _, code = value_shape(info, where)
         kind = dtype_name(code, f"{where}: input '{name}'") if code else "fp32"
         scope.names[name] = walker.declare(name, (binding.shapes[name], kind), INPUT, binding.values.get(name))
-    outputs = list(dict.fromkeys(walker.graph(proto, scope, proto.name)))
+    try:
+        outputs = list(dict.fromkeys(walker.graph(proto, scope, proto.name)))
+    except ShapeError:
+        if not allow_unknown and walker.unknown:  # it only guessed their shapes
+            check_supported(_unknown_ops(model, walker), where)
+        raise
     if not allow_unknown:
         check_supported(walker.unknown, where)
     for op in walker.unknown:
         walker.assume(f"node '{op.name}': operator '{op.type}' is not known; it is priced as memory traffic")
     return _assemble(walker, proto.name or Path(where).stem, [info.name for info in inputs], [t for t in outputs if t in walker.tensors], where)
+
+
+def _unknown_ops(model: onnx.ModelProto, walker: Walker) -> list[Op]:
+    """All nodes of the main graph without a rule, also those behind the point where the walk ended."""
+    walked = {op.name for op in walker.unknown}
+    rest = [n for n in model.graph.node if n.name not in walked and not is_known(n) and (n.domain, n.op_type) not in walker.functions]
+    kinds = ((n.name, n.op_type if n.domain in ("", "ai.onnx", "com.microsoft") else f"{n.domain}.{n.op_type}") for n in rest)
+    return [*walker.unknown, *(Op(name=name, type=kind, inputs=(), outputs=()) for name, kind in kinds)]
 
 
 def _assemble(walker: Walker, name: str, inputs: list[str], outputs: list[str], where: str) -> Graph:
@@ -189,6 +203,7 @@ def parameters(ops: Iterable[Op], tensors: Mapping[str, Tensor], trained: set[st
 
 
 _BATCH_NAMES = re.compile(r"batch|^(n|b|bs|bsz)$", re.IGNORECASE)
+_OTHER_NAMES = re.compile(r"seq|time|len|frame|token|height|width", re.IGNORECASE)
 
 
 class Binding:
@@ -207,13 +222,11 @@ class Binding:
         batch: int | None,
         given: Mapping[str, int | tuple[int, ...]],
     ) -> None:
-        import numpy as np
-
         self.where = where
         dims = {info.name: value_shape(info, where)[0] for info in inputs}
         codes = {info.name: value_shape(info, where)[1] for info in inputs}
         self.symbols: dict[str, int] = {}
-        self.values: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.int64]]] = {}
+        self.values: dict[str, Array] = {}
         self.assumptions: list[str] = []
         self.rebase = 1
         written = {d for info in others for d in value_shape(info, where)[0] or () if isinstance(d, str)}
@@ -223,7 +236,7 @@ class Binding:
             if key not in dims and isinstance(value, int):
                 self.symbols[key] = value
             elif isinstance(value, int) and dims[key] in ((), (1,), (None,)) and codes[key] in (6, 7):
-                self.values[key] = np.full(dims[key] and (1,), value, dtype=np.int64)
+                self.values[key] = np.full((1,) if dims[key] else (), value, dtype=np.int64)
                 dims[key] = tuple(1 for _ in dims[key] or ())
             elif isinstance(value, int):
                 raise ShapeError(f"{where}: input '{key}' has shape {_shape_text(dims[key])}, expected one number for each dimension: --shape {key}=N,…")
@@ -273,7 +286,7 @@ class Binding:
         named = {symbol for symbol in free if _BATCH_NAMES.search(symbol)}
         first = {shape[0] for name, shape in dims.items() if shape and name not in given}
         if not named:
-            named = {d for d in first if isinstance(d, str) and d in free}
+            named = {d for d in first if isinstance(d, str) and d in free and not _OTHER_NAMES.search(d)}
         nameless = [name for name, shape in dims.items() if shape and shape[0] is None]
         size = batch or 1
         if named or nameless:

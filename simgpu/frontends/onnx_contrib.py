@@ -186,7 +186,7 @@ def group_query_attention(site: Site) -> list[str]:
         parts: Sequence[str] = (query, site.input(1), site.input(2))
     else:
         dim = hidden // (heads + 2 * kv_heads)
-        cut = {"axis": 2, "split": (heads * dim, kv_heads * dim, kv_heads * dim)}
+        cut: dict[str, Attr] = {"axis": 2, "split": (heads * dim, kv_heads * dim, kv_heads * dim)}
         parts = site.walker.add("Split", [query], cut, name=f"{site.label}/split", num_outputs=3)
     q, k, v = (_heads(site, t, n, name) for t, n, name in zip(parts, (heads, kv_heads, kv_heads), "qkv", strict=True))
     if site.attrs.get("do_rotary", 0) and site.has(7) and site.has(8):
@@ -324,6 +324,13 @@ def dynamic_quantize_matmul(site: Site) -> list[str]:
     return [site.add("Add", y, site.input(4), name="bias") if site.has(4) else y]
 
 
+def dynamic_quantize_lstm(site: Site) -> list[str]:
+    """LSTM with integer weights, stored transposed: (directions, input, 4 · hidden)."""
+    weights = [site.add("Transpose", site.input(i), name=n, perm=(0, 2, 1)) for i, n in ((1, "W"), (2, "R"))]
+    inputs = [site.input(0), *weights, *site.inputs[3:8]]
+    return site.walker.emit("LSTM", inputs, site.attrs, name=site.label, outputs=list(site.outputs))
+
+
 Rewrite = Callable[[Site], list[str]]
 
 _MICROSOFT: Mapping[str, Rewrite] = MappingProxyType(
@@ -344,6 +351,7 @@ _MICROSOFT: Mapping[str, Rewrite] = MappingProxyType(
         "QGemm": qgemm,
         "MatMulIntegerToFloat": matmul_integer_to_float,
         "DynamicQuantizeMatMul": dynamic_quantize_matmul,
+        "DynamicQuantizeLSTM": dynamic_quantize_lstm,
     }
 )
 _ANY_DOMAIN = frozenset({"SimplifiedLayerNormalization", "SkipLayerNormalization"})  # ONNX Runtime writes some without a domain

@@ -167,7 +167,7 @@ EVALUATE: Mapping[str, Evaluate] = {
     "ConstantOfShape": _constant_of_shape,
     "NonZero": _plain(lambda x: np.array(np.nonzero(x))),
     "Trilu": lambda call, v, spec: (np.triu if call.attr("upper", 1) else np.tril)(v[0], (call.operand("k", 1) or (0,))[0]),
-    "EyeLike": lambda call, v, spec: np.eye(*spec[0], k=call.number("k", 0)),
+    "EyeLike": lambda call, v, spec: np.eye(spec[0][0], spec[0][1], k=call.number("k", 0)),
     "TopK": _top_k,
     "CumSum": _cumulative,
     "ArgMax": _arg(np.argmax),

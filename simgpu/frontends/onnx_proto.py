@@ -164,7 +164,8 @@ def tensor_value(tensor: onnx.TensorProto, folder: Path, where: str) -> Array | 
     if elements and not tensor.raw_data and not any(len(getattr(tensor, f)) for f in ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")):
         return None
     try:
-        return np.array(onnx.numpy_helper.to_array(tensor))
+        array = np.array(onnx.numpy_helper.to_array(tensor))
+        return array if array.dtype.kind in "biuf" else array.astype(np.float32)
     except Exception as error:
         raise ModelError(f"{where}: its data does not fit its dimensions {shape} ({str(error)[:200]}); the file is damaged") from None
 

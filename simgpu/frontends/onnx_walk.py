@@ -482,6 +482,16 @@ class Walker:
         return value if value is not None and value.size <= MAX_VALUE_ELEMENTS else None
 
 
+def is_known(proto: onnx.NodeProto) -> bool:
+    """Whether a node is read: as control flow, as a fused operator, or by a rule."""
+    from simgpu.frontends import onnx_contrib, onnx_control
+
+    standard = proto.domain in _STANDARD
+    if standard and proto.op_type in onnx_control.CONTROL:
+        return True
+    return onnx_contrib.rewriter(proto.domain, proto.op_type) is not None or ((standard or proto.domain in CONTRIB) and proto.op_type in rules())
+
+
 def _padded(infos: Sequence[onnx.ValueInfoProto | None]) -> Iterable[onnx.ValueInfoProto | None]:
     yield from infos
     while True:
