@@ -17,7 +17,7 @@ from typing import Any
 
 from simgpu.data_paths import search_dirs
 from simgpu.errors import ModelError, did_you_mean
-from simgpu.frontends.hf import decoders
+from simgpu.frontends.hf import bert, decoders, diffusion, swin, t5, vision, whisper
 from simgpu.frontends.hf.decoder import Decoder
 from simgpu.frontends.hf.fields import Fields
 from simgpu.frontends.hf.request import Request
@@ -56,6 +56,24 @@ FAMILIES: Mapping[str, Family] = {
     "gpt_neo": _causal(decoders.gpt_neo),
     "gpt_neox": _causal(decoders.gpt_neox),
     "opt": _causal(decoders.opt),
+    "bert": bert.bert,
+    "roberta": bert.roberta,
+    "xlm-roberta": bert.roberta,
+    "camembert": bert.roberta,
+    "distilbert": bert.distilbert,
+    "albert": bert.albert,
+    "t5": t5.t5,
+    "mt5": t5.t5,
+    "switch_transformers": t5.switch,
+    "whisper": whisper.whisper,
+    "vit": vision.vit,
+    "deit": vision.deit,
+    "clip": vision.clip,
+    "clip_text_model": vision.clip_text,
+    "clip_vision_model": vision.clip_vision,
+    "swin": swin.swin,
+    "UNet2DConditionModel": diffusion.unet,
+    "AutoencoderKL": diffusion.vae,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from simgpu.frontends.builder import Builder
 from simgpu.frontends.hf.fields import Fields
@@ -73,6 +74,56 @@ def merge_heads(b: Builder, x: Tensor, *, name: str = "merge") -> Tensor:
     return b.reshape(b.transpose(x, (0, 2, 1, 3), name=f"{name}_last"), (batch, seq, heads * dim), name=name)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heads:
+    """An attention block: how many heads of what size, and what its projections are called.
+
+    Attributes:
+        bias: Of the query, key, value and output projections.
+        scale: Factor on the scores; None = 1 / √size.
+    """
+
+    count: int
+    size: int
+    names: tuple[str, str, str, str] = ("q_proj", "k_proj", "v_proj", "out_proj")
+    bias: tuple[bool, bool, bool, bool] = (True, True, True, True)
+    scale: float | None = None
+
+
+def attend(
+    b: Builder,
+    x: Tensor,
+    h: Heads,
+    *,
+    source: Tensor | None = None,
+    cached: tuple[Tensor, Tensor] | None = None,
+    extend: Callable[[Tensor, str], Tensor] | None = None,
+    mask: Tensor | None = None,
+    causal: bool = False,
+) -> Tensor:
+    """Multi-head attention of x (B, S, width) → (B, S, width).
+
+    Args:
+        source: Where keys and values come from, (B, T, any width); x itself if None.
+        cached: Keys and values (B, heads, T, size) of an earlier pass, instead of projecting them.
+        extend: Puts cached entries before new keys ("k_cache") and values ("v_cache").
+    Source:
+        Vaswani et al., "Attention Is All You Need", 2017, section 3.2.2.
+    """
+    width = h.count * h.size
+    q = split_heads(b, b.linear(x, width, bias=h.bias[0], name=h.names[0]), h.count, name="q")
+    if cached is None:
+        given = x if source is None else source
+        k = split_heads(b, b.linear(given, width, bias=h.bias[1], name=h.names[1]), h.count, name="k")
+        v = split_heads(b, b.linear(given, width, bias=h.bias[2], name=h.names[2]), h.count, name="v")
+        if extend is not None:
+            k, v = extend(k, "k_cache"), extend(v, "v_cache")
+    else:
+        k, v = cached
+    y = b.attention(q, k, v, causal=causal, scale=h.scale, mask=mask)
+    return b.linear(merge_heads(b, y), x.shape[-1], bias=h.bias[3], name=h.names[3])
+
+
 class Cache:
     """Keys and values between passes.
 
@@ -85,6 +136,11 @@ class Cache:
         self.lengths = lengths
         self.kept: list[Tensor] = []
 
+    def keep(self, new: Tensor, name: str) -> Tensor:
+        """Keys or values that a later pass will read."""
+        self.kept.append(new)
+        return new
+
     def extend(self, new: Tensor, name: str, *, window: int = 0) -> Tensor:
         """All cached entries and the new ones: new (B, heads, S, D) → (B, heads, past + S, D).
 
@@ -93,12 +149,24 @@ class Cache:
         """
         past = self.lengths.past
         if past == 0:
-            self.kept.append(new)
-            return new
+            return self.keep(new, name)
         batch, heads, seq, dim = new.shape
         held = past + seq if window == 0 else min(past + seq, max(window, seq))
         state = self.b.state(self.b.path(name), (batch, heads, held, dim))
         return self.b.op("TensorScatter", state, new, self.b.constant(f"{name}.position", (batch,), dtype="int64"), name=f"{name}.update", axis=2)
+
+
+def cross_attend(b: Builder, x: Tensor, h: Heads, *, states: Tensor | None, tokens: int, cache: Cache) -> Tensor:
+    """Attention of a decoder to the encoder's output, whose keys and values are computed once and kept.
+
+    Args:
+        states: The encoder's output, (B, tokens, width); None if its keys and values are cached.
+    """
+    if states is not None:
+        return attend(b, x, h, source=states, extend=cache.keep)
+    shape, module = (x.shape[0], h.count, tokens, h.size), h.names[1].rpartition(".")[0]
+    cached = b.state(b.path(f"{module}.k_cache"), shape), b.state(b.path(f"{module}.v_cache"), shape)
+    return attend(b, x, h, cached=cached)
 
 
 Tables = tuple[Tensor, Tensor]
@@ -125,6 +193,11 @@ def load_only(b: Builder, build: Callable[[Builder], Tensor]) -> None:
     spare = Builder(b.name, dtype=b.dtype)
     for tensor in spare.build(build(spare)).weights:
         b.weight(tensor.name, tensor.shape)
+
+
+def first_token(b: Builder, x: Tensor) -> Tensor:
+    """(B, S, width) → (B, width), of the first token of each sequence."""
+    return b.reshape(b.slice(x, 0, 1, axis=1, name="first"), (x.shape[0], x.shape[2]), name="first_token")
 
 
 def softcap(b: Builder, x: Tensor, *, name: str = "softcap") -> Tensor:

@@ -12,7 +12,7 @@ from simgpu.frontends.hf.decoder import Decoder, Names, build_decoder
 from simgpu.frontends.hf.experts import Experts
 from simgpu.frontends.hf.fields import Fields
 from simgpu.frontends.hf.latent import Latent
-from simgpu.frontends.hf.request import Request, decoder_lengths
+from simgpu.frontends.hf.request import Request, check_positions, decoder_lengths
 from simgpu.graph.ir import Graph
 
 USUAL_TOKENS = 2048  # what a prefill has if nobody says, unless the model is made for less
@@ -24,11 +24,8 @@ def causal(read: Callable[[Fields, str], Decoder], f: Fields, name: str, request
     request.choose_part(f.where, ())
     usual = min(USUAL_TOKENS, d.max_positions - 1 if request.decode else d.max_positions) or 1
     lengths = decoder_lengths(request, usual=usual, prompt=request.seq_len)
-    if d.position_rows and lengths.total > d.max_positions:
-        raise OptionError(
-            f"{f.where}: the pass needs {lengths.total} positions (context {lengths.past} and {lengths.query} new), "
-            f"the model has {d.max_positions} learned ones; choose fewer tokens"
-        )
+    if d.position_rows:
+        check_positions(f.where, lengths, d.max_positions)
     head = causal_head(f, request)
     graph = build_decoder(d, request, lengths, head=head, num_labels=num_labels(f) if head == "classify" else 2)
     if lengths.total > d.max_positions:

@@ -131,6 +131,15 @@ def decoder_lengths(request: Request, *, usual: int, prompt: int | None) -> Leng
     return Lengths(query=1, past=context + (steps - 1) // 2, steps=steps)
 
 
+def check_positions(where: str, lengths: Lengths, have: int) -> None:
+    """Ends in a message if a pass needs more positions than a learned table has."""
+    if lengths.total > have:
+        raise OptionError(
+            f"{where}: the pass needs {lengths.total} positions (context {lengths.past} and {lengths.query} new), "
+            f"the model has {have} learned ones; choose fewer tokens"
+        )
+
+
 def _whole(name: str, value: object, low: int, high: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise OptionError(f"{name}: is {value!r}, expected a whole number from {low} to {high}")
