@@ -49,7 +49,7 @@ class Report:
     times: KernelTimes = field(repr=False)
     timeline: Timeline = field(repr=False)
     memory: Footprint = field(repr=False)
-    idle_w: float
+    idle_w: float = 0.0
     assumptions: tuple[str, ...] = ()
 
     # ---- time

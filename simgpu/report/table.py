@@ -6,7 +6,7 @@ import textwrap
 
 from simgpu.report.records import UTILIZATION, GroupRecord, KernelRecord
 from simgpu.report.report import HOST_BOUND, Report
-from simgpu.report.text import bar, columns, joined, numbered, percent, quantity, seconds, shorten, side_by_side
+from simgpu.report.text import bar, columns, joined, number, numbered, percent, quantity, seconds, shorten, side_by_side
 from simgpu.units import format_quantity
 
 MIN_WIDTH, MAX_WIDTH = 80, 120
@@ -153,7 +153,7 @@ def _work(report: Report) -> list[str]:
     categories = [f"{format_quantity(value, 'iB')} {name}" for name, value in report.memory.by_category().items() if value > 0]
     rows = [
         ("DRAM traffic", format_quantity(report.dram_bytes, "B")),
-        ("FLOP per byte", f"{report.intensity_flop_per_byte:.3g} (ridge {ridge:.3g})"),
+        ("FLOP per byte", f"{number(report.intensity_flop_per_byte)} (ridge {number(ridge)})"),
         ("FLOP executed", f"{format_quantity(report.executed_flop, 'FLOP')}" + (f" (×{report.executed_flop / report.flop:.2f})" if report.flop else "")),
         ("Energy", f"{format_quantity(report.energy_j, 'J')} at {format_quantity(report.power_w, 'W')} of {format_quantity(report.gpu.power.tdp_w, 'W')}"),
         ("SM clock", clock),
@@ -187,7 +187,7 @@ def _slowest(report: Report, width: int, top: int) -> list[str]:
         where = shorten(k.scope or k.op or k.name, 28 if width >= 96 else 20)
         share = time_s / report.kernel_s if report.kernel_s else 0.0
         cells = (where, str(count), shorten(k.label, 20), seconds(k.duration_s), percent(share), k.bound, percent(k.roofline_fraction))
-        return (*cells, f"{k.waves:.2g}" if k.waves else "–")
+        return (*cells, number(k.waves) if k.waves else "–")
 
     header = ("", "count", "kind", "each", "share", "bound", "of roofline", "waves")
     lines = columns([row(*group) for group in groups], "<><>><>>", header=header)

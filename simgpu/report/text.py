@@ -44,6 +44,15 @@ def quantity(value: float, unit: str) -> str:
     return format_quantity(value, unit) if value else "–"
 
 
+def number(value: float) -> str:
+    """A number without unit, three digits or all before the point.
+
+    >>> number(0.01234), number(12.345), number(1373.4)
+    ('0.0123', '12.3', '1,373')
+    """
+    return f"{value:,.0f}" if value >= 99.95 else f"{value:.3g}"
+
+
 def shorten(text: str, width: int) -> str:
     """Text in at most `width` characters; the middle is left out, because names differ at both ends.
 

@@ -37,7 +37,7 @@ def trace_events(report: Report) -> Iterator[dict[str, Any]]:
     if graph and len(report.kernels):
         first = report.timeline[0]
         yield _slice(_HOST, 0, "cudaGraphLaunch", "cuda_runtime", first.launch_start_s, first.launch_end_s, {"correlation": 0})
-    if report.host.step_s:
+    if report.host.step_s and not graph:
         yield _slice(_HOST, 0, "step", "user_annotation", 0.0, report.host.step_s, {})
     ends = _clear_ends(report)
     for record, span in zip(report.records, report.timeline, strict=True):

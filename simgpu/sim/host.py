@@ -22,7 +22,7 @@ class HostCost:
         launch_s: Host time an operator call takes, from Python to the driver, whatever the library launches within it. [s]
         again_s: Host time of each further launch within one call. [s]
         graph_launch_s: Host time to launch a captured graph. [s]
-        step_s: Host time a run takes once, before its first launch. [s]
+        step_s: Host time a run takes once, before its first launch, unless it replays a graph. [s]
         source: Where the two numbers come from.
     """
 
@@ -82,14 +82,14 @@ def host_cost(name: str) -> HostCost:
 def default_host(gpu: GPU, calibration: Calibration | None = None) -> HostCost:
     """The host that the calibration gives a GPU's generation: what was measured on machines of its time."""
     known = calibration or shipped_calibration()
-    factors = known.factors(gpu)
+    factors, group = known.factors(gpu), known.origin(gpu)["host_launch_s"]
     return HostCost(
         name="calibrated",
         launch_s=factors.host_launch_s,
         again_s=min(_C_LAUNCH_S, factors.host_launch_s),
         graph_launch_s=factors.graph_launch_s,
         step_s=factors.host_step_s,
-        source=known.parameters["host_launch_s"]["source"],
+        source=known.parameters["host_launch_s"]["source"] if group == "common" else f"calibrated on hosts of {group} GPUs",
     )
 
 
@@ -121,9 +121,8 @@ def plan_launches(host: HostCost, runtime: Runtime, kernels: KernelGraph, durati
     """
     n = len(kernels)
     if runtime.graph_replay:
-        start = np.full(n, host.step_s)
-        end = start + host.graph_launch_s
-        return Launches(start_s=start, end_s=end, available_s=end, host_end_s=host.step_s + (host.graph_launch_s if n else 0.0))
+        start, end = np.zeros(n), np.full(n, host.graph_launch_s)
+        return Launches(start_s=start, end_s=end, available_s=end, host_end_s=host.graph_launch_s if n else 0.0)
     first = np.array([host.again_s if k.internal else host.launch_s for k in kernels.kernels])
     repeat = np.array([k.repeat for k in kernels.kernels], dtype=float)
     cost = first + host.again_s * (repeat - 1)
