@@ -87,8 +87,8 @@ def format_operator(report: Report, problem: Sequence[str], *, width: int = 100)
         ["2  What the datasheet promises", *_datasheet(report, kernels)],
         ["3  What the library runs", *_launches(kernels)],
     ]
-    for number, (record, kernel) in enumerate(sorted(kernels, key=lambda pair: -pair[0].duration_s)[:3]):
-        blocks.append(_kernel(record, kernel, gpu, first=number == 0, alone=len(kernels) == 1))
+    longest = sorted(kernels, key=lambda pair: -pair[0].duration_s)[:3]
+    blocks += [_kernel(record, kernel, gpu, alone=len(kernels) == 1) for record, kernel in longest]
     total = sum(record.duration_s for record, _ in kernels)
     rates = f"{format_quantity(report.flop / total, 'FLOP/s')}, {format_quantity(report.dram_bytes / total, 'B/s')} of DRAM traffic"
     summary = ["6  In all", f"     {seconds(total)} on the device: {rates}, {percent(report.roofline_s / total)} of the datasheet roofline"]
@@ -136,7 +136,7 @@ def _launches(kernels: Sequence[tuple[KernelRecord, Kernel]]) -> list[str]:
     return columns(rows, "<<>>>>>>", header=("kernel", "tile or algorithm", "CTAs", "waves", "occupancy", "SMs busy", "work done", "time"), indent=5)
 
 
-def _kernel(record: KernelRecord, kernel: Kernel, gpu: GPU, *, first: bool, alone: bool) -> list[str]:
+def _kernel(record: KernelRecord, kernel: Kernel, gpu: GPU, *, alone: bool) -> list[str]:
     which = "" if alone else f": {record.label}"
     rows = []
     for part, name in PARTS.items():
