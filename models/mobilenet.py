@@ -1,6 +1,7 @@
 """MobileNets v1 and v2: the depthwise separable networks."""
 
-from simgpu.frontends.builder import Builder, Tensor, round_channels
+from simgpu.frontends.blocks import inverted_residual
+from simgpu.frontends.builder import Builder, round_channels
 from simgpu.frontends.zoo import model
 from simgpu.graph.ir import Graph
 
@@ -54,15 +55,8 @@ def mobilenet_v2(*, name: str, batch: int = 1, image_size: int = 224, num_classe
         for expansion, channels, repeats, stride in table:
             for i in range(repeats):
                 with b.scope(index):
-                    x = _inverted_residual(b, x, round_channels(channels * width), expansion, stride if i == 0 else 1)
+                    x = inverted_residual(b, x, round_channels(channels * width), expanded=expansion * x.shape[1], stride=stride if i == 0 else 1)
                 index += 1
         x = b.conv_bn(x, round_channels(1280 * max(1.0, width)), 1, act="relu6", name=str(index))
     x = b.flatten(b.global_avg_pool(x))
     return b.build(b.linear(x, num_classes, name="classifier.1"))
-
-
-def _inverted_residual(b: Builder, x: Tensor, channels: int, expansion: int, stride: int) -> Tensor:
-    y = b.conv_bn(x, x.shape[1] * expansion, 1, act="relu6", name="expand") if expansion > 1 else x
-    y = b.conv_bn(y, y.shape[1], 3, stride=stride, groups=y.shape[1], act="relu6", name="dw")
-    y = b.conv_bn(y, channels, 1, name="project")
-    return b.add(x, y) if x.shape == y.shape else y
