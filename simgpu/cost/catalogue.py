@@ -58,10 +58,17 @@ def gemm_tiles(generation: str, *, tensor: bool, batched: bool, layout: str, lib
     return tuple(Tile(bm=rows, bn=cols) for cols, rows in shapes)
 
 
-def gemm_splits(generation: str, *, tensor: bool, batched: bool, library_year: float) -> tuple[int, ...]:
-    """Split-K factors that the libraries of that year may choose."""
-    if batched:
+def gemm_splits(generation: str, *, tensor: bool, whole: bool, narrow: bool, library_year: float) -> tuple[int, ...]:
+    """Split-K factors that the libraries of that year may choose.
+
+    Args:
+        whole: Kernels that never split: batched, grouped, int8 and block-scaled fp8 ones.
+        narrow: Weight-only kernels (CUTLASS mixed-input GEMM in TensorRT-LLM split at most 7 ways).
+    """
+    if whole:
         return (1,)
+    if narrow:
+        return _SPLITS[:6]
     if not tensor and library_year < _SPLIT_K_YEAR and generation in _EARLY_SPLITS:
         return (1, 32, 64, 128)
     return _SPLITS

@@ -133,6 +133,7 @@ def _implicit_gemm(t: SimpleNamespace, m: Machine, direction: str, tensor: bool)
         col_bytes=col_bytes,
         out_bytes=out_bytes,
         depth_step=8.0,
+        split_k_s=f.split_k_s,
     )
     possible = (split == 1) | (ctas <= 16.0 * m.num_sms)
     names = [f"implicit GEMM {tile[0]}x{tile[1]}{f' split-K {s}' if s > 1 else ''}" for tile, s in pairs]
@@ -229,6 +230,7 @@ def _winograd_non_fused(t: SimpleNamespace, m: Machine, direction: str) -> Alter
         col_bytes=size,
         out_bytes=size,
         depth_step=8.0,
+        split_k_s=f.split_k_s,
     )
 
     def moved_s(bytes_: Values) -> tuple[Values, Values]:
@@ -281,6 +283,7 @@ def _scatter(t: SimpleNamespace, m: Machine) -> Alternative:
         col_bytes=t.w_bytes,
         out_bytes=t.x_bytes,
         depth_step=8.0,
+        split_k_s=f.split_k_s,
     )
     atomics = t.n * t.p * t.q * t.c * t.r * t.s * t.x_bytes
     parts = replace(parts, l2_s=parts.l2_s + atomics / (m.dram_bytes_per_s * f.atomic_fraction), latency_s=parts.latency_s + f.extra_kernel_s)

@@ -51,6 +51,7 @@ def tile_work(
     col_bytes: Values,
     out_bytes: Values,
     depth_step: Values,
+    split_k_s: Values,
     penalty: Values = 0.0,
     widen_per_step: Values = 0.0,
     row_tiles: Values | None = None,
@@ -64,6 +65,7 @@ def tile_work(
         half_accumulators: Resident outputs an SM needs for half of that.
         feed: Loss per unit of inverse tile intensity (bm bn / (bm + bn)): operand loads and shared-memory traffic.
         prologue: Steps of depth that a CTA spends on filling its pipeline and on its epilogue.
+        split_k_s: Fixed cost of a split. [s]
         penalty: Extra share of time, e.g. for misaligned operands.
         row_tiles: Tiles of bm rows, where the rows are not one block (each expert rounds up its own).
         widen_per_step: Clocks a step of depth that CUDA cores need to widen narrow operands first. [clk]
@@ -79,10 +81,12 @@ def tile_work(
     cta_s = 2.0 * outputs * (steps + prologue) / (flop_per_clk * m.clock_hz) * (1.0 / efficiency + feed / intensity + penalty)
     cta_s = cta_s + widen_per_step * steps / m.clock_hz
     math_s = busiest_sm_s(ctas, cta_s, num_sms=m.num_sms, per_sm=per_sm, accumulators=outputs, half_accumulators=half_accumulators)
-    operand_bytes = ctas * (bm * row_bytes + bn * col_bytes) * steps
+    # Thread-block clusters (Hopper on) fetch a tile once for several SMs.
+    shared_fetch = np.where(bm * bn >= 128.0 * 128.0, m.factors.cluster_multicast, 1.0)
+    operand_bytes = ctas * (np.minimum(bm, rows) * row_bytes + np.minimum(bn, cols) * col_bytes) * steps / shared_fetch  # padding is not loaded
     partial_bytes = np.where(split > 1, 8.0 * split * rows * cols * batch, 0.0)  # FP32 partials, written and read again
     l2_bytes = operand_bytes + rows * cols * batch * out_bytes
-    split_s = np.where(split > 1, m.factors.split_k_s + partial_bytes / m.l2_bytes_per_s, 0.0)
+    split_s = np.where(split > 1, split_k_s + partial_bytes / m.l2_bytes_per_s, 0.0)
     parts = Parts(
         math_s=math_s,
         l2_s=l2_s(l2_bytes, np.minimum(ctas, m.num_sms), m),
@@ -95,6 +99,12 @@ def tile_work(
         threads_per_cta=np.clip(outputs / 64.0, 32.0, 256.0),
     )
     return parts, ctas
+
+
+def _rescale_clk(t: SimpleNamespace, m: Machine, outputs: Values) -> Values:
+    """Clocks a step of depth for block-scaled formats: CUDA cores rescale the accumulators once per block. (..., N)"""
+    blocks = np.where(t.scale_block > 0, 1.0 / np.maximum(t.scale_block, 1.0), 0.0)
+    return blocks * outputs * m.factors.rescale_instructions / m.gpu.sm.fp32_lanes
 
 
 def _expert_tiles(t: SimpleNamespace, bms: list[int], ndim: int) -> Values:
@@ -121,13 +131,14 @@ def _page_walks_s(t: SimpleNamespace, m: Machine, ctas: Values, bm: Values, bn: 
 
 
 def price_gemm(t: SimpleNamespace, m: Machine) -> Parts:
-    """Parts of GEMMs that share pipe and layout and are all batched or all single, (N,) or (designs, N)."""
+    """Parts of GEMMs that share pipe, dtype, layout and the kind of kernel (batched, grouped, weight-only, block-scaled), (N,) or (designs, N)."""
     f = m.factors
     ndim = max(1, np.ndim(m.num_sms))
     tensor = t.pipe[0] == "tensor"
     batched = bool(t.batch[0] > 1)
     tiles = gemm_tiles(m.generation, tensor=tensor, batched=batched, layout=str(t.layout[0]), library_year=m.library_year)
-    splits = gemm_splits(m.generation, tensor=tensor, batched=batched or bool(t.tokens[0]), library_year=m.library_year)
+    whole = batched or bool(t.tokens[0]) or bool(t.scale_block[0] > 0) or (tensor and str(t.dtype[0]) == "int8")
+    splits = gemm_splits(m.generation, tensor=tensor, whole=whole, narrow=bool(t.b_bytes[0] < t.a_bytes[0]), library_year=m.library_year)
     pairs = [(tile, s) for tile in tiles for s in splits]
     bm, bn, split = candidates([p[0].bm for p in pairs], [p[0].bn for p in pairs], [p[1] for p in pairs], ndim=ndim)
     missed, written = missed_bytes(t, m)
@@ -152,8 +163,9 @@ def price_gemm(t: SimpleNamespace, m: Machine) -> Parts:
         col_bytes=t.b_bytes,
         out_bytes=t.out_bytes,
         depth_step=32.0 if tensor else 8.0,
+        split_k_s=f.tensor_split_k_s if tensor else f.split_k_s,
         penalty=misaligned * (f.tensor_misaligned if tensor else f.fma_misaligned),
-        widen_per_step=narrow * bn / f.dequantise_per_clk,
+        widen_per_step=narrow * bn / f.dequantise_per_clk + _rescale_clk(t, m, bm * bn),
         row_tiles=_expert_tiles(t, [tile.bm for tile, _ in pairs], ndim) if t.tokens[0] else None,
     )
     parts = replace(parts, l2_s=np.hypot(parts.l2_s, _page_walks_s(t, m, ctas, bm, bn, split)))
@@ -163,7 +175,7 @@ def price_gemm(t: SimpleNamespace, m: Machine) -> Parts:
     best = fastest([(parts, total, [f"{tile.name}{f' split-K {s}' if s > 1 else ''}" for tile, s in pairs])])
     return replace(
         best,
-        latency_s=best.latency_s + f.gemm_fixed_s,
+        latency_s=best.latency_s + f.gemm_fixed_s + f.dram_ramp_s * dram_bytes / np.maximum(t.total_bytes, 1.0),
         dram_s=dram_s,
         dram_bytes=dram_bytes,
         energy_flop=best.executed_flop * energy_per_flop_ratio(m, t.dtype, t.pipe),

@@ -13,6 +13,8 @@ from simgpu.cost.calibration import Calibration, generation
 
 Values = Any
 
+LIBRARY_YEAR = 2024.0  # CUDA 12.x, cuDNN 9: what a user runs today
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
@@ -62,7 +64,7 @@ class Machine:
         return rate if np.all(np.asarray(rate) > 0) else self.gpu.vector_flop_per_clk("fp32")
 
 
-def machine(gpu: GPU, calibration: Calibration, library_year: float) -> Machine:
+def machine(gpu: GPU, calibration: Calibration, library_year: float = LIBRARY_YEAR) -> Machine:
     """The cost formulas' view of a GPU."""
     f = calibration.factors(gpu)
     clock_hz = gpu.clocks.boost_hz if gpu.clocks.max_hz is None else gpu.clocks.max_hz

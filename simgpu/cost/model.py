@@ -16,14 +16,14 @@ from simgpu.cost.communication import price_collective
 from simgpu.cost.conv import price_conv
 from simgpu.cost.gemm import price_gemm
 from simgpu.cost.laws import overlap
-from simgpu.cost.machine import Machine, machine
+from simgpu.cost.machine import LIBRARY_YEAR, Machine, machine
 from simgpu.cost.parts import Parts
 from simgpu.cost.power import energy_j, sustained_clock_hz
 from simgpu.cost.recurrent import price_recurrent
 from simgpu.cost.rows import price_rows
 from simgpu.cost.stream import price_stream, price_transfer
 from simgpu.cost.times import KernelTimes
-from simgpu.kernels.kernel import Kernel, KernelGraph, columns
+from simgpu.kernels.kernel import Gemm, Kernel, KernelGraph, columns
 
 Values = Any
 
@@ -63,16 +63,13 @@ def groups_of(graph: KernelGraph) -> tuple[Group, ...]:
 
 
 def _kind(kernel: Kernel) -> tuple[Any, ...]:
+    """What must be alike for one formula call: family, pipe and direction; for a GEMM all that decides which kernels the library has."""
     work = kernel.work
-    return (
-        kernel.family,
-        kernel.pipe == "tensor",
-        kernel.dtype if kernel.family == "gemm" and kernel.pipe == "tensor" else "",
-        getattr(work, "direction", ""),
-        kernel.family == "gemm" and getattr(work, "batch", 1) > 1,
-        getattr(work, "layout", "") if kernel.family == "gemm" else "",
-        bool(getattr(work, "tokens", ())),
-    )
+    pipe = kernel.pipe == "tensor"
+    if isinstance(work, Gemm):
+        dtype = kernel.dtype if pipe else ""
+        return kernel.family, pipe, dtype, work.layout, work.batch > 1, work.b_bytes < work.a_bytes, work.scale_block > 0, bool(work.tokens)
+    return kernel.family, pipe, getattr(work, "direction", "")
 
 
 def _groups(graph: KernelGraph) -> list[Group]:
@@ -100,14 +97,14 @@ class CostModel:
 
     Args:
         calibration: Factors; the shipped ones if None.
-        library_year: When cuBLAS and cuDNN were built; measurements of 2016 ran on the libraries of 2016.
     """
 
-    def __init__(self, calibration: Calibration | None = None, *, library_year: float = 2024) -> None:
+    def __init__(self, calibration: Calibration | None = None) -> None:
         self.calibration = calibration or shipped_calibration()
-        self.library_year = library_year
 
-    def price(self, kernels: KernelGraph, gpu: GPU, *, load_s: Sequence[float] | float = np.inf, graph_replay: bool = False) -> KernelTimes:
+    def price(
+        self, kernels: KernelGraph, gpu: GPU, *, load_s: Sequence[float] | float = np.inf, graph_replay: bool = False, library_year: float = LIBRARY_YEAR
+    ) -> KernelTimes:
         """Times of all kernels.
 
         Args:
@@ -116,8 +113,9 @@ class CostModel:
             load_s: How long the GPU has been under this load, per kernel or for all; decides how far the clock has
                 settled at what the power limit allows. [s]
             graph_replay: The gap between kernels is that of a replayed graph.
+            library_year: When cuBLAS and cuDNN were built; a measurement of 2016 ran on the libraries of 2016.
         """
-        m = machine(gpu, self.calibration, self.library_year)
+        m = machine(gpu, self.calibration, library_year)
         shape = (len(kernels),) if np.ndim(m.num_sms) == 0 else (np.shape(m.num_sms)[0], len(kernels))
         out = {name: np.zeros(shape) for name in _FIELDS}
         choice = np.zeros(shape, dtype=np.int64)

@@ -30,6 +30,7 @@ def price_recurrent(t: SimpleNamespace, m: Machine) -> Parts:
         pipe=t.pipe,
         batch=one,
         tokens=[()] * len(one),
+        scale_block=0.0 * one,
         layout=np.full(len(one), "nn"),
         m=rows,
         n=cols,

@@ -45,7 +45,8 @@ def price_stream(t: SimpleNamespace, m: Machine) -> Parts:
         math_s=math_s,
         l2_s=l2_s(moved, busy, m),
         dram_s=dram_s,
-        latency_s=f.stream_fixed_s + m.dram_latency_s,
+        # A reduction to one value ends with a reduction across each block and a second round among the blocks.
+        latency_s=f.stream_fixed_s + m.dram_latency_s + np.where(t.pattern == "reduce", 2.0 * (f.block_reduction_s + m.dram_latency_s), 0.0),
         executed_flop=t.elements * t.instructions,
         energy_flop=instructions,
         dram_bytes=dram_bytes * waste,
