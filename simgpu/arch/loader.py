@@ -61,6 +61,7 @@ def override_gpu(gpu: GPU, overrides: Mapping[str, Any]) -> GPU:
     """
     changes, spellings, problems = _read_overrides(overrides)
     values = take_apart(gpu)
+    _remove(values, "datasheet")  # what the vendor prints is not said of this one
     problems += _apply(values, changes)
     if not problems:
         problems += [text for _, text in _misfits(values)]
@@ -69,7 +70,7 @@ def override_gpu(gpu: GPU, overrides: Mapping[str, Any]) -> GPU:
     groups: dict[str, list[str]] = {}
     for path, spelling in spellings.items():
         groups.setdefault(path.partition(".")[0], []).append(f"{spelling}={_show(overrides[spelling])}")
-    sources = dict(gpu.sources)
+    sources = {key: text for key, text in gpu.sources.items() if key != "datasheet"}
     for group, settings in groups.items():
         if group in schema().groups or group in sources:
             sources[group] = _then(f"set: {', '.join(settings)}", sources.get(group))
