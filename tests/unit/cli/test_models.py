@@ -30,7 +30,7 @@ def test_models_as_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_no_model_matches(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "squeeznet"]) == 1
-    assert capsys.readouterr().err == "simgpu: no model has 'squeeznet' in its name; did you mean 'squeezenet'?\n"
+    assert capsys.readouterr().err == "simgpu: no model has 'squeeznet' in its name; did you mean 'SqueezeNet'?\n"
 
 
 def test_a_model_is_summarised(capsys: pytest.CaptureFixture[str]) -> None:
