@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from simgpu.errors import OptionError, did_you_mean
 
@@ -64,12 +65,21 @@ RUNTIMES: dict[str, Runtime] = {
 
 
 def runtime(name: str) -> Runtime:
-    """The runtime of that name.
+    """The runtime of that name; flags may be added to it: "eager+channels_last".
 
     Raises:
-        OptionError: No such runtime.
+        OptionError: No such runtime or flag.
+
+    >>> runtime("eager+fold_batch_norm").fold_batch_norm
+    True
     """
-    try:
-        return RUNTIMES[name]
-    except KeyError:
-        raise OptionError(f"unknown runtime '{name}', expected one of {', '.join(RUNTIMES)}{did_you_mean(name, RUNTIMES)}") from None
+    base, *added = name.split("+")
+    if base not in RUNTIMES:
+        raise OptionError(f"unknown runtime '{base}', expected one of {', '.join(RUNTIMES)}{did_you_mean(base, RUNTIMES)}")
+    stack = RUNTIMES[base]
+    flags = [f.name for f in fields(Runtime) if f.name not in ("name", "meaning")]
+    for flag in added:
+        if flag not in flags:
+            raise OptionError(f"runtime '{name}': unknown flag '{flag}', expected one of {', '.join(flags)}{did_you_mean(flag, flags)}")
+    changes: dict[str, Any] = {"name": name, **dict.fromkeys(added, True)}
+    return replace(stack, **changes) if added else stack

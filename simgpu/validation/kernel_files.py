@@ -27,8 +27,6 @@ def kernel_file(cases: Cases, wanted: Wanted, cost_model: Pricer) -> Validation:
             continue
         for priced in price_cases(rows, gpu, cost_model):
             total += _judge(cases.path, priced)
-    for gpu_id, row in {skip.group.gpu: skip.row for skip in reversed(cases.skips)}.items():
-        described(gpu_id, str(cases.path), row)
     return total
 
 

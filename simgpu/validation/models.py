@@ -1,14 +1,277 @@
-"""stub"""
+"""Measured whole models: tables → runs of zoo networks → predicted times."""
 
 from __future__ import annotations
 
-from simgpu.validation.outcome import Validation, Wanted
-from simgpu.validation.table import Table
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simgpu.api import simulate
+from simgpu.errors import SimgpuError
+from simgpu.frontends.zoo import zoo_has, zoo_model
+from simgpu.report.report import Report
+from simgpu.validation.outcome import Validation, Wanted, check_unit, described
+from simgpu.validation.score import Group, Results, Skipped
+from simgpu.validation.stacks import Stack, host_of, stack_of
+from simgpu.validation.table import Row, Table
+
+FAMILY = "model"
+_REQUIRED = frozenset(("model", "gpu", "mode", "batch"))
+_TIMES = frozenset(("latency_ms", "throughput_per_s", "measured_ms", "gpu_batches_per_s"))
+_POLICIES = {"fp32": "fp32", "tf32": "tf32", "amp-fp16": "amp", "amp": "amp", "fp16": "fp16", "bf16": "bf16", "int8": "int8", "int8,fp16": "int8", "fp8": "fp8"}
+_WEIGHT_ONLY = {"int8-wo": "int8_wo", "int4-g32": "int4_wo"}
+_FORWARD = {"infer", "fwd"}
+_PER_SAMPLE = {"images/s", "sequences/s", "samples/s", "samples/s per GPU"}
+_OTHERS = {"neusight_ms": "NeuSight", "habitat_ms": "Habitat", "li_ms": "Li", "roofline_ms": "their roofline"}
+# NeuSight's A100-40 labels of these are 0.66-0.69 of the sum of its own operators.
+_DOUBTFUL = (("bert-large", None), ("gpt2-large", 4))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What is simulated; rows that measured the same share it."""
+
+    model: str
+    gpu: str
+    batch: int
+    dtype: str
+    runtime: str
+    host: str
+    attention: str | None
+    options: tuple[tuple[str, Any], ...]
+
+    def simulate(self) -> Report:
+        host = host_of(self.host) if self.host else None
+        return simulate(
+            self.model, self.gpu, batch=self.batch, dtype=self.dtype, runtime=self.runtime, host=host, attention=self.attention, **dict(self.options)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCase:
+    """One measured row.
+
+    Attributes:
+        measured_s: Time of one pass over the batch, or of one token for each of its sequences. [s]
+        published_s: Predictor → what it said for this row. [s]
+    """
+
+    row: int
+    group: Group
+    measured_s: float
+    run: Run
+    published_s: Mapping[str, float]
 
 
 def is_model_table(table: Table) -> bool:
-    return False
+    """Whether the columns are those of a table of whole models."""
+    have = set(table.header)
+    return (have >= _REQUIRED and bool(_TIMES & have)) or _is_guidelines(table)
+
+
+def _is_guidelines(table: Table) -> bool:
+    """ShuffleNetV2's blocks: no networks, but the guidelines' experiments."""
+    return {"guideline", "variant", "gpu", "gpu_batches_per_s"} <= set(table.header)
+
+
+def read_row(row: Row) -> ModelCase | Skipped:
+    """A row as a run to simulate, or why it is none."""
+    cells = row.cells
+    if "guideline" in cells:
+        return Skipped(group=Group("shufflenetv2", FAMILY, row.text("gpu"), "fp32", "guidelines"), row=row.number, reason="blocks, not networks")
+    stack = stack_of(cells)
+    mode, dtype_name = row.text("mode").strip(), row.text("dtype").strip() if "dtype" in cells else "fp32"
+    source = stack.label or cells.get("source", "").strip() or ("neusight" if "neusight_ms" in cells else "unnamed")
+    name = stack.names.get(row.text("model"), row.text("model"))
+    trust = stack.trust
+    if "neusight_ms" in cells and row.text("gpu") == "a100-pcie-40gb" and any(name == m and b in (None, int(cells["batch"] or 0)) for m, b in _DOUBTFUL):
+        trust = "care"
+
+    def skip(reason: str) -> Skipped:
+        return Skipped(group=Group(source, FAMILY, row.text("gpu"), dtype_name, mode, trust), row=row.number, reason=reason)
+
+    if stack.out:
+        return skip(stack.out)
+    if (gpus := cells.get("n_gpus", "").strip()) not in ("", "1") and not cells.get("throughput_per_s_per_gpu", "").strip():
+        return skip(f"runs on {gpus} GPUs")
+    if cells.get("variant", "eager").strip() not in ("", "eager", "fusion"):
+        return skip(f"runs on several GPUs ({cells['variant']})")
+    if mode not in _FORWARD and not mode.startswith("infer-"):
+        return skip("training is not simulated yet" if mode.startswith(("train", "bwd", "fwd+bwd")) else f"mode '{mode}' is not simulated")
+    batch = row.count("batch") if cells["batch"].strip() else stack.batch
+    if batch is None:
+        return skip("batch not stated")
+    policy = _policy(row, dtype_name)
+    if policy is None:
+        return skip(f"number format '{dtype_name}' is not modelled")
+    measured = _measured(row, batch, mode, stack)
+    if isinstance(measured, str):
+        return skip(measured)
+    options = _options(row, name, mode, stack)
+    if isinstance(options, str):
+        return skip(options)
+    runtime = "compiled" if cells.get("variant", "").strip() == "fusion" else stack.runtime
+    attention = "math" if "neusight_ms" in cells else None  # Hugging Face's eager attention
+    run = Run(
+        model=name,
+        gpu=row.text("gpu"),
+        batch=batch,
+        dtype=policy,
+        runtime=runtime,
+        host=stack.host,
+        attention=attention,
+        options=tuple(sorted(options.items())),
+    )
+    kind = {"infer-decode": "decode", "infer-prefill": "prefill"}.get(mode, "decode" if mode == "infer-generate" else "infer")
+    size = "batch 1" if batch == 1 else "batch 2-7" if batch < 8 else "batch 8+"
+    published = {other: ms * 1e-3 for column, other in _OTHERS.items() if (ms := row.number_or_none(column)) is not None}
+    group = Group(source, FAMILY, run.gpu, dtype_name, f"{kind}, {size}", trust)
+    return ModelCase(row=row.number, group=group, measured_s=measured, run=run, published_s=published)
+
+
+def _policy(row: Row, name: str) -> str | None:
+    if name == "object":  # the source's own format was lost; 2 bytes a parameter of a named size give bf16 away
+        memory, size = row.number_or_none("mem_gb"), re.search(r"(\d+(?:\.\d+)?)b$", row.text("model"))
+        parameters = float(size[1]) if size else {"phi-1.5": 1.3}.get(row.text("model"), 0.0)
+        return "bf16" if memory and parameters and 1.6 < memory / parameters < 2.6 else None
+    return _POLICIES.get(name) or _WEIGHT_ONLY.get(name)
+
+
+def _measured(row: Row, batch: int, mode: str, stack: Stack) -> float | str:
+    """Time of one pass [s], or why it is not known."""
+    cells = row.cells
+    if mode in ("infer-decode", "infer-generate"):
+        if cells.get("tpot_ms", "").strip():
+            return row.time_s("tpot_ms")
+        rate = row.number_or_none("throughput_per_s")
+        if rate is None or not (stack.decode or mode == "infer-decode" or cells.get("output_len", "").strip()):
+            return "time of a token not stated"
+        if not stack.decode and mode == "infer-generate":
+            return "prompt and answer in one number"
+        return batch / _positive(row, "throughput_per_s", rate)
+    column = "measured_ms" if "measured_ms" in cells else "latency_ms"
+    rate = row.number_or_none("throughput_per_s")
+    per_sample = cells.get("throughput_unit", "").strip() in _PER_SAMPLE
+    if cells.get(column, "").strip() and not (stack.use == "throughput" and rate is not None and per_sample):
+        return row.time_s(column)
+    if rate is None:
+        return "no time published"
+    if not per_sample:
+        return f"throughput in {cells.get('throughput_unit', '').strip() or 'an unstated unit'} says no time of a pass"
+    own = row.number_or_none("throughput_per_s_per_gpu")
+    return batch / _positive(row, "throughput_per_s", rate if own is None else own)
+
+
+def _positive(row: Row, column: str, value: float) -> float:
+    if value <= 0:
+        raise row.fail(column, f"{value:g}, expected a rate above 0")
+    return value
+
+
+def _options(row: Row, name: str, mode: str, stack: Stack) -> dict[str, Any] | str:
+    """What the network is built with, or why it cannot be."""
+    cells = row.cells
+    if mode.startswith("infer-"):
+        prompt = row.count("seq_len") if cells.get("seq_len", "").strip() else 128
+        if mode == "infer-prefill":
+            return {"seq_len": prompt}
+        answer = row.count("output_len") if cells.get("output_len", "").strip() else 0
+        return {"phase": "decode", "context": prompt + answer // 2}
+    options: dict[str, Any] = {}
+    known = zoo_model(name).options if zoo_has(name) else None
+    if cells.get("image_size", "").strip():
+        size = re.fullmatch(r"(\d+)(?:[x×](\d+))?", cells["image_size"].strip())
+        if size is None or (size[2] and size[2] != size[1]):
+            return f"image size {cells['image_size'].strip()} is not square"
+        if known is None or "image_size" in known:
+            options["image_size"] = int(size[1])
+    if cells.get("seq_len", "").strip():
+        options["seq_len"] = row.count("seq_len")
+    if known is not None and "head" in known and name == "bert-base" and stack.label in ("nvidia_dle", "tensorrt_bert_demo"):
+        options["head"] = "qa"
+    return options
 
 
 def model_file(table: Table, wanted: Wanted) -> Validation:
-    return Validation()
+    """Predicts a file of whole models."""
+    cases: list[ModelCase] = []
+    skipped: list[Skipped] = []
+    for row in table.rows():
+        found = read_row(row)
+        if not wanted.takes(found.group):
+            continue
+        if isinstance(found, Skipped):
+            skipped.append(found)
+            continue
+        gpu = described(found.run.gpu, str(table.path), row.number)
+        if isinstance(gpu, str):
+            skipped.append(Skipped(group=found.group, row=found.row, reason=gpu))
+        else:
+            cases.append(found)
+    reports: dict[Run, Report | str] = {}
+    for run in dict.fromkeys(case.run for case in cases):
+        try:
+            reports[run] = run.simulate()
+        except SimgpuError as error:
+            reports[run] = _why(run, str(error))
+    predicted: list[tuple[ModelCase, Report]] = []
+    for case in cases:
+        outcome = reports[case.run]
+        if isinstance(outcome, str):
+            skipped.append(Skipped(group=case.group, row=case.row, reason=outcome))
+        else:
+            predicted.append((case, outcome))
+    return Validation(results=_results(table.path, predicted), skipped=tuple(skipped))
+
+
+def _why(run: Run, error: str) -> str:
+    unknown = re.match(r"unknown model '([^']+)'", error)
+    return f"no network '{unknown[1]}' in the zoo" if unknown else error
+
+
+def _results(path: Path, predicted: list[tuple[ModelCase, Report]]) -> tuple[Results, ...]:
+    if not predicted:
+        return ()
+    measured = np.array([case.measured_s for case, _ in predicted])
+    times = np.array([report.latency_s for _, report in predicted])
+    check_unit(path, predicted[0][0].row, times, measured)
+    others: dict[str, np.ndarray[Any, np.dtype[np.float64]]] = defaultdict(lambda: np.full(len(predicted), np.nan))
+    for i, (case, _) in enumerate(predicted):
+        for name, value in case.published_s.items():
+            others[name][i] = value
+
+    def explain(i: int) -> str:
+        case, report = predicted[i]
+        return explain_run(case.run, report)
+
+    return (
+        Results(
+            path=str(path),
+            groups=[case.group for case, _ in predicted],
+            rows=[case.row for case, _ in predicted],
+            measured_s=measured,
+            predicted_s=times,
+            roofline_s=np.array([float(report.times.roofline_s.sum()) for _, report in predicted]),
+            explain=explain,
+            published_s=dict(others),
+        ),
+    )
+
+
+def explain_run(run: Run, report: Report) -> str:
+    """What the model says about a run: what it waits for, and where the time goes."""
+    device = float(report.times.duration_s.sum())
+    by_label: dict[str, float] = defaultdict(float)
+    for kernel, seconds in zip(report.kernels.kernels, report.times.duration_s, strict=True):
+        by_label[kernel.label] += float(seconds)
+    top = ", ".join(f"{label} {100 * s / device:.0f} %" for label, s in sorted(by_label.items(), key=lambda item: -item[1])[:5])
+    options = "".join(f" {key}={value}" for key, value in run.options)
+    return (
+        f"{run.model} batch {run.batch}{options} {run.dtype} {run.runtime}: {len(report.kernels)} kernels, {device * 1e3:.3g} ms on the device ({top}); "
+        f"host '{report.host.name}' {report.host.launch_s * 1e6:.3g} µs a launch"
+    )

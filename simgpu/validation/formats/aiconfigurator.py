@@ -41,14 +41,14 @@ def _quantise(m: int, k: int, *, blockwise: bool) -> tuple[Launch, ...]:
         return (launch(cast, reads=[size], writes=[out, elements / 128 * 4], label="quantise blocks", flop=elements, distances=[size + out]),)
     return (
         launch(
-            Rows(kind="reduce", rows=m, cols=k, writes_rows=False, itemsize=BF16),
+            Stream(elements=elements, instructions=2, pattern="reduce", itemsize=BF16),
             reads=[size],
-            writes=[4.0 * m],
+            writes=[4.0],
             label="absolute maximum",
             flop=elements,
             footprint=size + out,
         ),
-        launch(Stream(elements=1), reads=[4.0 * m], writes=[4.0], label="scale", flop=1),
+        launch(Stream(elements=1), reads=[4.0], writes=[4.0], label="scale", flop=1),
         launch(cast, reads=[size, 4.0], writes=[out], label="quantise", flop=elements, distances=[size, 4.0]),
     )
 
@@ -57,7 +57,7 @@ def gemm(row: Row) -> Case:
     m, n, k = row.count("m"), row.count("n"), row.count("k")
     name = row.text("dtype")
     dtype, a_bytes, b_bytes = row.choice("dtype", _GEMM_DTYPES)
-    work = Gemm(m=m, n=n, k=k, a_bytes=a_bytes, b_bytes=b_bytes, out_bytes=BF16, layout="tn")
+    work = Gemm(m=m, n=n, k=k, a_bytes=a_bytes, b_bytes=b_bytes, out_bytes=BF16, layout="tn", scale_block=128 if name == "fp8_block" else 0)
     a, b, out = m * k * a_bytes, n * k * b_bytes, m * n * BF16
     if name.endswith("_wo") or name == "sq":
         one = launch(work, reads=[a, b], writes=[out], dtype=dtype, pipe="tensor", label=f"gemm {name}", distances=[a, COLD])
