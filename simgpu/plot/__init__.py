@@ -1,0 +1,50 @@
+"""Pictures of reports. `plot_x(report, ax=…)` draws on axes and returns them; `new_figure` and `save` make the file.
+
+Nothing here touches pyplot or any setting of matplotlib; matplotlib is imported when the first chart is drawn.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from simgpu.plot.breakdown import plot_layers, plot_waterfall
+    from simgpu.plot.compare import plot_comparison
+    from simgpu.plot.roofline import plot_roofline
+    from simgpu.plot.style import new_figure, save
+    from simgpu.plot.timeline import plot_timeline, plot_utilisation, timeline_figure
+
+__all__ = [
+    "new_figure",
+    "plot_comparison",
+    "plot_layers",
+    "plot_roofline",
+    "plot_timeline",
+    "plot_utilisation",
+    "plot_waterfall",
+    "save",
+    "timeline_figure",
+]
+
+_HOMES = {
+    "new_figure": "style",
+    "plot_comparison": "compare",
+    "plot_layers": "breakdown",
+    "plot_roofline": "roofline",
+    "plot_timeline": "timeline",
+    "plot_utilisation": "timeline",
+    "plot_waterfall": "breakdown",
+    "save": "style",
+    "timeline_figure": "timeline",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'simgpu.plot' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"simgpu.plot.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.patches import Rectangle
 
-from simgpu.plot.style import FAMILY_NAMES, Theme, ThemeName, add_legend, dress, headline, new_axes
+from simgpu.plot.style import FAMILY_NAMES, Theme, dress, headline, new_axes
 from simgpu.plot.timeline import time_unit
 from simgpu.units import format_quantity
 
@@ -56,18 +56,19 @@ def why_not_at_peak(report: Report) -> tuple[Step, ...]:
     return tuple(Step(name=name, time_s=float(seconds)) for name, seconds in steps)
 
 
-def plot_waterfall(report: Report, *, ax: Axes | None = None, look: ThemeName | Theme = "light") -> Axes:
+def plot_waterfall(report: Report, *, ax: Axes | None = None, theme: str | Theme = "light") -> Axes:
     """Draws why a run does not take the time that the datasheet's peak promises: one bar for each reason, ending at the latency."""
-    ax = ax or new_axes(look, height=3.6)
-    colours = dress(ax, look, grid="x")
+    ax = ax or new_axes(theme, height=3.6)
+    colours = dress(ax, theme, grid="x")
     steps = [s for s in why_not_at_peak(report) if abs(s.time_s) >= 0.002 * report.latency_s]
     scale, unit = time_unit(report.latency_s)
-    reached = 0.0
+    reached = furthest = 0.0
     for row, step in enumerate(steps):
         color = colours.series[2] if row == 0 or step.time_s < 0 else colours.series[1]
         left, width = min(reached, reached + step.time_s) / scale, abs(step.time_s) / scale
         ax.barh(row, width, left=left, height=0.62, color=color, zorder=3)
         reached += step.time_s
+        furthest = max(furthest, reached)
         ax.plot([reached / scale] * 2, [row + 0.31, row + 1 - 0.31], color=colours.muted, linewidth=0.8, zorder=2)
         _value(ax, left + width, row, f"{format_quantity(step.time_s, 's') if row == 0 else _signed(step.time_s)}", colours)
     ax.barh(len(steps), report.latency_s / scale, height=0.62, color=colours.ceiling, zorder=3)
@@ -75,7 +76,7 @@ def plot_waterfall(report: Report, *, ax: Axes | None = None, look: ThemeName | 
     ax.set_yticks(range(len(steps) + 1), [*(s.name for s in steps), "latency"], fontsize=8.5, color=colours.ink)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
-    ax.set_xlim(0, 1.16 * max(report.latency_s, reached) / scale)
+    ax.set_xlim(0, 1.16 * max(report.latency_s, furthest) / scale)
     ax.set_ylim(len(steps) + 0.6, -0.6)
     ax.set_xlabel(f"time [{unit}]", fontsize=9.5)
     headline(
@@ -98,7 +99,7 @@ def layer_depth(report: Report, rows: int = _ROWS) -> int:
     return max((d for d in depths if len(report.by_scope(d)) <= rows), default=1)
 
 
-def plot_layers(report: Report, *, ax: Axes | None = None, look: ThemeName | Theme = "light", depth: int | None = None) -> Axes:
+def plot_layers(report: Report, *, ax: Axes | None = None, theme: str | Theme = "light", depth: int | None = None) -> Axes:
     """Draws the time of each layer as a bar, divided by family of kernels, in the order of the network.
 
     Args:
@@ -108,8 +109,8 @@ def plot_layers(report: Report, *, ax: Axes | None = None, look: ThemeName | The
     groups = report.by_scope(depth)
     if len(groups) > 2 * _ROWS:  # a flat network: the longest layers only
         groups = tuple(sorted(groups, key=lambda g: -g.time_s)[:_ROWS])
-    ax = ax or new_axes(look, height=1.3 + 0.22 * len(groups))
-    colours = dress(ax, look, grid="x")
+    ax = ax or new_axes(theme, height=1.7 + 0.22 * len(groups))
+    colours = dress(ax, theme, grid="x")
     scale, unit = time_unit(max(g.time_s for g in groups))
     seconds: dict[tuple[str, str], float] = {}
     span_s = report.timeline.end_s - report.timeline.start_s
@@ -131,6 +132,6 @@ def plot_layers(report: Report, *, ax: Axes | None = None, look: ThemeName | The
     ax.set_xlim(0, 1.1 * max(g.time_s for g in groups) / scale)
     ax.set_xlabel(f"time [{unit}]", fontsize=9.5)
     patches = [Rectangle((0, 0), 1, 1, color=colours.families[f], label=FAMILY_NAMES[f]) for f in families]
-    add_legend(ax, patches, colours)
-    headline(ax, f"{report.model} on {report.gpu.name}, layer by layer", f"{report.setting} · {format_quantity(report.kernel_s, 's')} of kernel time", colours)
+    title, subtitle = f"{report.model} on {report.gpu.name}, layer by layer", f"{report.setting} · {format_quantity(report.kernel_s, 's')} of kernel time"
+    headline(ax, title, subtitle, colours, legend=patches)
     return ax

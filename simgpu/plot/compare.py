@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.patches import Rectangle
 
-from simgpu.plot.style import BOUNDS, Theme, ThemeName, add_legend, dress, headline, new_axes
+from simgpu.plot.style import BOUNDS, Theme, dress, headline, new_axes
 from simgpu.plot.timeline import time_unit
 from simgpu.units import format_quantity
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from simgpu.report.report import Report
 
 
-def plot_comparison(reports: Sequence[Report], *, ax: Axes | None = None, look: ThemeName | Theme = "light") -> Axes:
+def plot_comparison(reports: Sequence[Report], *, ax: Axes | None = None, theme: str | Theme = "light") -> Axes:
     """Draws a bar for each run, as long as its latency and divided by what the run waits for."""
     assert reports, "nothing to draw"
-    ax = ax or new_axes(look, height=1.5 + 0.34 * len(reports))
-    colours = dress(ax, look, grid="x")
+    ax = ax or new_axes(theme, height=1.8 + 0.34 * len(reports))
+    colours = dress(ax, theme, grid="x")
     longest_s = max(r.latency_s for r in reports)
     scale, unit = time_unit(longest_s)
     for row, report in enumerate(reports):
@@ -41,9 +41,8 @@ def plot_comparison(reports: Sequence[Report], *, ax: Axes | None = None, look: 
     ax.set_xlabel(f"latency [{unit}]", fontsize=9.5)
     used = [b for b in BOUNDS if any(b in r.bound_fractions for r in reports)]
     patches = [Rectangle((0, 0), 1, 1, color=colours.series[BOUNDS[b]], label=b) for b in used]
-    add_legend(ax, patches, colours, place="above", columns=len(patches))
     settings = list(dict.fromkeys(r.setting for r in reports))
-    headline(ax, "Latency, and what it waits for", settings[0] if len(settings) == 1 else "", colours)
+    headline(ax, "Latency, and what it waits for", settings[0] if len(settings) == 1 else "", colours, legend=patches)
     return ax
 
 

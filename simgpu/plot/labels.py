@@ -60,10 +60,10 @@ class LabelLayer(Artist):
     """
 
     def __init__(
-        self, ax: Axes, labels: Sequence[Label], *, obstacles: Sequence[Obstacle], lines: Sequence[tuple[Any, Any]], look: Theme, fontsize: float = 7.5
+        self, ax: Axes, labels: Sequence[Label], *, obstacles: Sequence[Obstacle], lines: Sequence[tuple[Any, Any]], theme: Theme, fontsize: float = 7.5
     ) -> None:
         super().__init__()
-        self.labels, self.obstacles, self.lines, self.look, self.fontsize = tuple(labels), tuple(obstacles), tuple(lines), look, fontsize
+        self.labels, self.obstacles, self.lines, self.theme, self.fontsize = tuple(labels), tuple(obstacles), tuple(lines), theme, fontsize
         self.texts: list[Artist] = []  # what else is written on the axes
         self.set_zorder(6)
         self.set_in_layout(False)
@@ -88,7 +88,7 @@ class LabelLayer(Artist):
         placed: list[tuple[Text, Line2D | None]] = []
         for label in self.labels:
             text = Text(
-                0, 0, label.text, fontsize=self.fontsize, color=self.look.ink, path_effects=[withStroke(linewidth=2.2, foreground=self.look.background)]
+                0, 0, label.text, fontsize=self.fontsize, color=self.theme.ink, path_effects=[withStroke(linewidth=2.2, foreground=self.theme.background)]
             )
             text.set_figure(figure)
             text.set_transform(IdentityTransform())
@@ -122,7 +122,7 @@ class LabelLayer(Artist):
         if length < start + 2.5 * _GAP_POINTS * pixel:
             return None
         first = centre + gap / length * start
-        leader = Line2D([first[0], near[0]], [first[1], near[1]], color=self.look.muted, linewidth=0.6)
+        leader = Line2D([first[0], near[0]], [first[1], near[1]], color=self.theme.muted, linewidth=0.6)
         leader.set_figure(self.get_figure(root=True))  # type: ignore[arg-type]
         leader.set_transform(IdentityTransform())
         return leader

@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import NullFormatter
 
-from simgpu.plot.style import DASHES, FAMILY_NAMES, MARKERS, Theme, ThemeName, add_legend, dress, headline, new_axes
+from simgpu.plot.labels import Label, LabelLayer, Obstacle
+from simgpu.plot.style import DASHES, FAMILY_NAMES, MARKERS, Theme, dress, headline, new_axes
 from simgpu.units import format_quantity
 
 if TYPE_CHECKING:
@@ -17,7 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from simgpu.kernels.kernel import Kernel
-    from simgpu.plot.labels import Label, Obstacle
     from simgpu.report.report import Report
 
 _AREA_PER_LABEL = 2.8  # the longest kernels get their name on the chart, one for so much of the figure [square inch]
@@ -91,16 +94,26 @@ def roofline_points(report: Report) -> tuple[Point, ...]:
 
 
 def _common_name(kernels: Sequence[Kernel]) -> str:
-    """One kernel: its op. Several: what they are, how many, and the modules they share."""
+    """One kernel: its op. Several: what their ops' paths have in common, or what they are, and how many."""
     if len(kernels) == 1:
         return kernels[0].op or kernels[0].name
-    scopes = [k.scope.split(".") for k in kernels]
-    shared = []
-    for parts in zip(*scopes, strict=False):
-        if len(set(parts)) > 1 or not parts[0]:
+    paths = [k.op.split(".") for k in kernels]
+    head, tail = _shared(paths), _shared([path[::-1] for path in paths])[::-1]
+    if len(head) == min(map(len, paths)):  # several kernels of one op, or an op within another's path
+        return f"{'.'.join(head)} ×{len(kernels)}"
+    if tail and tail != [""]:
+        return f"{'.'.join([*head, '*', *tail])} ×{len(kernels)}"
+    return f"{kernels[0].label or kernels[0].family} ×{len(kernels)}" + (f" in {'.'.join(head)}" if head else "")
+
+
+def _shared(paths: Sequence[Sequence[str]]) -> list[str]:
+    """The parts with which all paths begin."""
+    result: list[str] = []
+    for parts in zip(*paths, strict=False):
+        if len(set(parts)) > 1:
             break
-        shared.append(parts[0])
-    return f"{kernels[0].label or kernels[0].family} ×{len(kernels)}" + (f" in {'.'.join(shared)}" if shared else "")
+        result.append(parts[0])
+    return result
 
 
 def whole_model(report: Report) -> Point:
@@ -135,7 +148,7 @@ def roofline_ceilings(report: Report) -> tuple[Ceiling, ...]:
     return (*memory, *sorted(pipes.values(), key=lambda c: -c.value))
 
 
-def plot_roofline(reports: Report | Sequence[Report], *, ax: Axes | None = None, look: ThemeName | Theme = "light", levels: bool = True) -> Axes:
+def plot_roofline(reports: Report | Sequence[Report], *, ax: Axes | None = None, theme: str | Theme = "light", levels: bool = True) -> Axes:
     """Draws kernels as points under the ceilings of their GPU.
 
     One run: kernels coloured by family, the longest ones named, with the ceilings of DRAM, L2, shared memory and every
@@ -150,8 +163,8 @@ def plot_roofline(reports: Report | Sequence[Report], *, ax: Axes | None = None,
     """
     runs = tuple(reports) if isinstance(reports, Sequence) else (reports,)
     assert runs, "nothing to draw"
-    ax = ax or new_axes(look)
-    colours = dress(ax, look)
+    ax = ax or new_axes(theme)
+    colours = dress(ax, theme)
     unit, scale = ("TFLOP/s", 1e12) if max(r.gpu.peak_flop_per_s("fp32") for r in runs) >= 1e12 else ("GFLOP/s", 1e9)
     _frame(ax, runs, scale)
     ax.set_xlabel("arithmetic intensity [FLOP per byte of DRAM traffic]", fontsize=9.5)
@@ -166,17 +179,20 @@ def plot_roofline(reports: Report | Sequence[Report], *, ax: Axes | None = None,
 def _frame(ax: Axes, runs: Sequence[Report], scale: float) -> None:
     """Logarithmic axes that hold every point worth seeing, the ridges and the highest ceilings."""
     points = [p for r in runs for p in roofline_points(r) if p.time_fraction > 0.002]
-    ceilings = [(r.gpu, roofline_ceilings(r)) for r in runs]
-    peak = max(c.value for _, cs in ceilings for c in cs if not c.is_memory)
-    ridge = max(c.value for _, cs in ceilings for c in cs if not c.is_memory) / min(cs[0].value for _, cs in ceilings)
-    x = [p.intensity_flop_per_byte for p in points] or [1.0]
-    y = [p.rate_flop_per_s for p in points] or [peak / 100]
+    ceilings = [c for r in runs for c in roofline_ceilings(r)]
+    peak = max(c.value for c in ceilings if not c.is_memory)
+    slowest = min(c.value for c in ceilings if c.name == "DRAM")
+    x, y = [p.intensity_flop_per_byte for p in points], [p.rate_flop_per_s for p in points]
+    inner = [p.l2_intensity_flop_per_byte for p in points if p.time_fraction > 0.02] if len(runs) == 1 else []
     ax.set_xscale("log")
     ax.set_yscale("log")
-    ax.set_xlim(max(min(x) / 2.0, 1e-3), max(max(x) * 2.5, ridge * 4))
-    ax.set_ylim(max(min(y) / 2.5, peak * 1e-6) / scale, peak * 2.2 / scale)
+    ax.set_xlim(
+        max(min(*x, *inner, peak / slowest / 30) / 2, peak / slowest * 1e-4), max(min(max(x, default=0.0) * 3, peak / slowest * 100), peak / slowest * 3)
+    )
+    ax.set_ylim(max(min(*y, peak / 30) / 2, peak * 1e-6) / scale, max(*y, peak, 0.0) * 2.2 / scale)
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.set_minor_formatter(NullFormatter())
 
 
 def _draw_machine(ax: Axes, ceilings: Sequence[Ceiling], color: str, colours: Theme, scale: float, *, gpu_name: str = "") -> tuple[list[Artist], list[_Line]]:
@@ -206,8 +222,6 @@ def _draw_machine(ax: Axes, ceilings: Sequence[Ceiling], color: str, colours: Th
 
 def _name_line(ax: Axes, ceiling: Ceiling, x: Sequence[float], value: float, color: str, colours: Theme, scale: float, gpu_name: str) -> Artist:
     """Writes a ceiling's name along its line, at whatever angle the line has on the page."""
-    from matplotlib.patheffects import withStroke
-
     halo = [withStroke(linewidth=2.2, foreground=colours.background)]
     name = f"{gpu_name} {ceiling.name}".strip()
     if not ceiling.is_memory:
@@ -223,6 +237,12 @@ def _name_line(ax: Axes, ceiling: Ceiling, x: Sequence[float], value: float, col
         rotation=math.degrees(math.atan(value)), rotation_mode="anchor", transform_rotates_text=True, ha="left", va="bottom",
         fontsize=7.5, color=color, path_effects=halo, zorder=5,
     )  # fmt: skip
+
+
+def _within(ax: Axes, intensity: float) -> tuple[float, str]:
+    """Where a kernel stands, and its marker: one whose data all but stays in L2 is an arrow at the right edge."""
+    edge = ax.get_xlim()[1] / 1.35
+    return (intensity, "o") if intensity <= edge else (edge, ">")
 
 
 def _area(ax: Axes) -> float:
@@ -243,10 +263,6 @@ def _percent(fraction: float) -> str:
 
 
 def _draw_one(ax: Axes, report: Report, colours: Theme, scale: float, levels: bool) -> None:
-    from matplotlib.lines import Line2D
-
-    from simgpu.plot.labels import Label, LabelLayer, Obstacle
-
     points, ceilings = roofline_points(report), roofline_ceilings(report)
     texts, lines = _draw_machine(ax, ceilings, colours.ceiling, colours, scale)
     (x0, x1), (y0, _) = ax.get_xlim(), ax.get_ylim()
@@ -258,16 +274,19 @@ def _draw_one(ax: Axes, report: Report, colours: Theme, scale: float, levels: bo
     obstacles: list[Obstacle] = []
     for rank, (point, radius) in enumerate(zip(points, _radii(points), strict=True)):
         color, rate = colours.families[point.family], point.rate_flop_per_s / scale
-        at, at_l2 = point.intensity_flop_per_byte, point.l2_intensity_flop_per_byte
+        at, marker = _within(ax, point.intensity_flop_per_byte)
+        at_l2 = point.l2_intensity_flop_per_byte
         if levels and rank < named and at_l2 < at:
             ax.plot([at_l2, at], [rate, rate], color=color, linewidth=0.6, alpha=0.6, zorder=2.5)
             ax.plot(at_l2, rate, "o", markersize=3.5, color=color, markerfacecolor=colours.background, markeredgewidth=0.8, zorder=2.6)
-        ax.plot(at, rate, "o", markersize=2 * radius, color=color, alpha=0.8, markeredgecolor=colours.background, markeredgewidth=0.7, zorder=3 + 1e-3 * rank)
+        ax.plot(
+            at, rate, marker, markersize=2 * radius, color=color, alpha=0.8, markeredgecolor=colours.background, markeredgewidth=0.7, zorder=3 + 1e-3 * rank
+        )
         obstacles.append(Obstacle(x=at, y=rate, radius_points=radius))
         if rank < named and point.time_fraction > 0.01:
             text = f"{point.name}  {point.time_fraction:.0%}"
             labels.append(Label(x=at, y=rate, radius_points=radius, text=text, color=color))
-    layer = LabelLayer(ax, labels, obstacles=obstacles, lines=lines, look=colours)
+    layer = LabelLayer(ax, labels, obstacles=obstacles, lines=lines, theme=colours)
     layer.texts = texts
     families = [f for f in FAMILY_NAMES if any(p.family == f for p in points)]
     share = {f: sum(p.time_fraction for p in points if p.family == f) for f in families}
@@ -278,20 +297,15 @@ def _draw_one(ax: Axes, report: Report, colours: Theme, scale: float, levels: bo
     if levels:
         hollow = Line2D([], [], marker="o", linestyle="", markersize=4, color=colours.muted, markerfacecolor="none", label="the same, per byte of L2 traffic")
         handles.append(hollow)
-    layer.texts.append(add_legend(ax, handles, colours))
     total_s = float(report.times.duration_s.sum())
     missing = 1 - sum(share.values())
     parts = [report.setting, f"area = share of {format_quantity(total_s, 's')} of kernel time"]
     if missing > 0.005:
         parts.append(f"{missing:.0%} in kernels without arithmetic")
-    headline(ax, f"{report.model} on {report.gpu.name}", " · ".join(parts), colours)
+    headline(ax, f"{report.model} on {report.gpu.name}", " · ".join(parts), colours, legend=handles)
 
 
 def _draw_several(ax: Axes, runs: Sequence[Report], colours: Theme, scale: float) -> None:
-    from matplotlib.lines import Line2D
-
-    from simgpu.plot.labels import Label, LabelLayer, Obstacle
-
     gpus = list(dict.fromkeys(r.gpu.name for r in runs))
     models = list(dict.fromkeys(r.model for r in runs))
     by_gpu = len(gpus) > 1
@@ -312,7 +326,7 @@ def _draw_several(ax: Axes, runs: Sequence[Report], colours: Theme, scale: float
         marker = MARKERS[models.index(run.model) % len(MARKERS)]
         points = roofline_points(run)
         for point, radius in zip(points, _radii(points), strict=True):
-            at, rate = point.intensity_flop_per_byte, point.rate_flop_per_s / scale
+            at, rate = _within(ax, point.intensity_flop_per_byte)[0], point.rate_flop_per_s / scale
             ax.plot(at, rate, marker, markersize=1.1 * radius, color=color, alpha=0.28, markeredgewidth=0, zorder=3)
             obstacles.append(Obstacle(x=at, y=rate, radius_points=0.4 * radius))
         whole = whole_model(run)
@@ -322,11 +336,10 @@ def _draw_several(ax: Axes, runs: Sequence[Report], colours: Theme, scale: float
         what = [run.model] if len(models) > 1 or not by_gpu else []
         what += [run.gpu.name] if by_gpu else []
         labels.append(Label(x=x, y=y, radius_points=6, text=" · ".join((*what, format_quantity(run.latency_s, "s"))), color=color))
-    layer = LabelLayer(ax, labels, obstacles=obstacles, lines=lines, look=colours, fontsize=8)
+    layer = LabelLayer(ax, labels, obstacles=obstacles, lines=lines, theme=colours, fontsize=8)
     layer.texts = texts
     tints = [colours.ink if by_gpu else colours.series[i % len(colours.series)] for i in range(len(models))]
     handles = [Line2D([], [], marker=MARKERS[i % len(MARKERS)], linestyle="", markersize=7, color=tints[i], label=m) for i, m in enumerate(models)]
-    layer.texts.append(add_legend(ax, handles, colours))
     title = f"{' and '.join(models) if len(models) < 3 else f'{len(models)} models'} on {' and '.join(gpus) if len(gpus) < 3 else f'{len(gpus)} GPUs'}"
     settings = list(dict.fromkeys(r.setting for r in runs))
-    headline(ax, title, " · ".join((*settings[:1], "large: the run as a whole, small: its kernels, by time")), colours)
+    headline(ax, title, " · ".join((*settings[:1], "large: the run as a whole, small: its kernels, by time")), colours, legend=handles)

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.legend import Legend
 
-ThemeName = Literal["light", "dark"]
-LegendPlace = Literal["lower right", "upper right", "upper left", "lower left", "above"]
 FORMATS = ("png", "svg", "pdf")
 DPI = 200
+_LEGEND_ROW_POINTS = 13.5
+_LEGEND_COLUMN_POINTS = 140.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,13 +113,13 @@ MARKERS = ("o", "s", "D", "^", "v", "P", "X", "h")
 DASHES: tuple[tuple[int, tuple[float, ...]], ...] = ((0, ()), (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1.5, 2)))
 
 
-def theme(name: str | Theme) -> Theme:
+def theme_named(name: str | Theme) -> Theme:
     """The theme of that name.
 
     Raises:
         OptionError: No such theme.
 
-    >>> theme("dark").background
+    >>> theme_named("dark").background
     '#0f1318'
     """
     if isinstance(name, Theme):
@@ -129,7 +129,7 @@ def theme(name: str | Theme) -> Theme:
     return THEMES[name]
 
 
-def new_figure(width: float = 8.0, height: float = 5.0, *, look: str | Theme = "light") -> Figure:
+def new_figure(width: float = 8.0, height: float = 5.0, *, theme: str | Theme = "light") -> Figure:
     """An empty figure on the Agg canvas, so that no display and no global state is touched.
 
     Args:
@@ -138,20 +138,20 @@ def new_figure(width: float = 8.0, height: float = 5.0, *, look: str | Theme = "
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor=theme(look).background)
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor=theme_named(theme).background)
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)  # type: ignore[union-attr, call-arg]
     FigureCanvasAgg(figure)
     return figure
 
 
-def new_axes(look: str | Theme = "light", *, width: float = 8.0, height: float = 5.0) -> Axes:
+def new_axes(theme: str | Theme = "light", *, width: float = 8.0, height: float = 5.0) -> Axes:
     """Axes on a figure of their own."""
-    return new_figure(width, height, look=look).add_subplot()
+    return new_figure(width, height, theme=theme).add_subplot()
 
 
-def dress(ax: Axes, look: str | Theme, *, grid: Literal["x", "y", "both", "none"] = "both") -> Theme:
+def dress(ax: Axes, theme: str | Theme, *, grid: Literal["x", "y", "both", "none"] = "both") -> Theme:
     """Gives axes the colours of a theme: no box, light grid under the data."""
-    colours = theme(look)
+    colours = theme_named(theme)
     ax.set_facecolor(colours.background)
     for side, spine in ax.spines.items():
         spine.set_visible(side in {"left", "bottom"})
@@ -167,54 +167,41 @@ def dress(ax: Axes, look: str | Theme, *, grid: Literal["x", "y", "both", "none"
     return colours
 
 
-def headline(ax: Axes, title: str, subtitle: str, look: str | Theme) -> None:
-    """A title at the left edge with a quieter line below it; at the edge of the figure where no other axes are to the left."""
-    colours = theme(look)
+def headline(ax: Axes, title: str, subtitle: str, theme: str | Theme, *, legend: Sequence[Artist] = ()) -> Legend | None:
+    """A title at the left edge, a quieter line below it, and below that what the colours mean.
+
+    The edge is the figure's where no other axes are to the left.
+    """
+    colours = theme_named(theme)
     figure, place = ax.get_figure(root=True), ax.get_subplotspec()
     assert figure is not None
     alone = place is not None and place.colspan.start == 0
-    width_points = 72 * float(figure.get_size_inches()[0]) * (1.0 if alone else float(ax.get_position().width))
-    subtitle = wrap(subtitle, int(width_points / (8.5 * 0.56)))
-    lines = 1 + subtitle.count("\n") if subtitle else 0
+    whole_width = place is not None and place.get_gridspec().ncols == 1
+    width_points = 72 * float(figure.get_size_inches()[0]) * (1.0 if whole_width else float(ax.get_position().width))
+    quiet_points = 8.5 if width_points > 400 else 7.5
+    subtitle = wrap(subtitle, int(width_points / (quiet_points * 0.56)))
     title_points = min(12.0, width_points / (0.66 * max(len(title), 1)))
-    ax.set_title(" " + "\n " * max(lines - 1, 0), loc="left", fontsize=8.5, pad=8 + title_points * 1.7)  # keeps the room free
-    for text, size, weight, color, y in (
-        (subtitle, 8.5, "normal", colours.muted, 8.0),
-        (title, title_points, "bold", colours.ink, 8 + 8.5 * 1.4 * lines + 2),
-    ):
+    columns = max(1, min(len(legend), int(width_points / _LEGEND_COLUMN_POINTS)))
+    low = 8.0 + _LEGEND_ROW_POINTS * -(-len(legend) // columns)
+    high = low + quiet_points * 1.4 * (1 + subtitle.count("\n")) + 2 if subtitle else low
+    # an empty title keeps the room free; the words themselves stand outside the layout, so that they may start at the figure's edge
+    ax.set_title(" ", fontsize=title_points, pad=high + 0.3 * title_points)
+    edge, across = (0.0125, "figure fraction") if alone else (0.0, "axes fraction")
+    for text, size, weight, color, y in ((subtitle, quiet_points, "normal", colours.muted, low), (title, title_points, "bold", colours.ink, high)):
         label = ax.annotate(
-            text,
-            (0.0125 if alone else 0.0, 1.0),
-            xycoords=("figure fraction" if alone else "axes fraction", "axes fraction"),
-            xytext=(0, y),
-            textcoords="offset points",
-            fontsize=size,
-            fontweight=weight,
-            color=color,
-            va="bottom",
-            annotation_clip=False,
-        )
+            text, (edge, 1.0), xycoords=(across, "axes fraction"), xytext=(0, y), textcoords="offset points", fontsize=size, fontweight=weight, color=color,
+            va="bottom", annotation_clip=False,
+        )  # fmt: skip
         label.set_in_layout(False)
+    return add_legend(ax, legend, colours, columns=columns) if legend else None
 
 
-def add_legend(ax: Axes, handles: Sequence[Artist], look: str | Theme, *, place: LegendPlace = "lower right", columns: int = 1) -> Legend:
-    """A legend without a frame, on top of what is drawn, or ("above") over the upper right corner."""
-    colours = theme(look)
-    legend = ax.legend(
-        handles=handles,
-        loc="lower right" if place == "above" else place,
-        bbox_to_anchor=(1.0, 1.0) if place == "above" else (0.0, 0.0, 1.0, 1.0),
-        borderaxespad=0.0 if place == "above" else 0.5,
-        ncols=columns,
-        fontsize=8,
-        labelcolor=colours.ink,
-        facecolor=colours.background,
-        edgecolor="none",
-        framealpha=0.85,
-        handletextpad=0.4,
-    )
-    legend.set_zorder(7)
-    return legend
+def add_legend(ax: Axes, handles: Sequence[Artist], theme: str | Theme, *, columns: int = 1) -> Legend:
+    """What the colours mean, over the upper left corner of the axes."""
+    return ax.legend(
+        handles=handles, loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.0, borderpad=0.2, ncols=columns, fontsize=8,
+        labelcolor=theme_named(theme).ink, frameon=False, handletextpad=0.5, labelspacing=0.35, columnspacing=1.4, handlelength=1.3,
+    )  # fmt: skip
 
 
 def wrap(text: str, columns: int) -> str:
@@ -248,8 +235,8 @@ def check_format(path: str | Path) -> str:
     return suffix
 
 
-def save(figure: Figure, path: str | Path) -> Path:
-    """Writes a figure as PNG, SVG or PDF, by the suffix; the same figure gives the same bytes.
+def save(picture: Figure | Axes, path: str | Path) -> Path:
+    """Writes a figure, or the figure of some axes, as PNG, SVG or PDF, by the suffix; the same figure gives the same bytes.
 
     The file appears whole or not at all.
 
@@ -259,12 +246,14 @@ def save(figure: Figure, path: str | Path) -> Path:
     import matplotlib as mpl
 
     kind = check_format(path)
+    figure = picture.get_figure(root=True)
+    assert figure is not None
     metadata: dict[str, dict[str, str | None]] = {
         "png": {"Software": "simgpu"},
         "svg": {"Date": None, "Creator": "simgpu"},
         "pdf": {"CreationDate": None, "Creator": "simgpu", "Producer": "simgpu"},
     }
-    picture = io.BytesIO()
+    file = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "simgpu", "pdf.fonttype": 42}):
-        figure.savefig(picture, format=kind, dpi=DPI, facecolor=figure.get_facecolor(), metadata=metadata[kind])
-    return write_bytes(path, picture.getvalue())
+        figure.savefig(file, format=kind, dpi=DPI, facecolor=figure.get_facecolor(), metadata=metadata[kind])
+    return write_bytes(path, file.getvalue())

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.collections import PolyCollection
 from matplotlib.patches import Rectangle
 
-from simgpu.plot.style import FAMILY_NAMES, Theme, ThemeName, add_legend, dress, headline, new_axes, new_figure, theme
+from simgpu.plot.style import FAMILY_NAMES, Theme, add_legend, dress, headline, new_axes, new_figure, theme_named
 from simgpu.units import format_quantity
 
 if TYPE_CHECKING:
@@ -42,8 +42,18 @@ def time_unit(length_s: float) -> tuple[float, str]:
     return next(((scale, name) for scale, name in _UNITS if length_s >= 2 * scale), _UNITS[-1])
 
 
-def sections(report: Report, depth: int = 1) -> tuple[Section, ...]:
-    """The run in sections by the first parts of the module path; kernels without a path lengthen the section they stand in."""
+def sections(report: Report) -> tuple[Section, ...]:
+    """The run in sections by the first parts of the module path, by as many as it takes until none is longer than half the run."""
+    depths = 1 + max((k.scope.count(".") for k in report.kernels.kernels), default=0)
+    for depth in range(1, depths + 1):
+        found = _sections(report, depth)
+        if max(s.end_s - s.start_s for s in found) <= report.latency_s / 2:
+            return found
+    return _sections(report, 1)
+
+
+def _sections(report: Report, depth: int) -> tuple[Section, ...]:
+    """Kernels without a path lengthen the section they stand in."""
     found: list[Section] = []
     last: dict[int, int] = {}  # stream → its latest section
     for kernel, span in zip(report.kernels.kernels, report.timeline, strict=True):
@@ -105,7 +115,7 @@ class _BarNames(PolyCollection):
             text = Text((left + right) / 2, (low + high) / 2, fontsize=7, color=ink, ha="center", va="center", transform=IdentityTransform())
             text.set_figure(self.axes.get_figure(root=True))  # type: ignore[arg-type]
             parts = name.split(".")
-            for said in (".".join(parts[i:]) for i in range(len(parts))):
+            for said in (".".join(parts[i:]) for i in range(len(parts)) if i == 0 or not parts[i].isdigit()):
                 text.set_text(said)
                 size = text.get_window_extent(renderer)
                 if size.width <= 0.94 * width:
@@ -123,7 +133,7 @@ def _ink_on(color: str) -> str:
     return "#ffffff" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.55 else "#10151a"
 
 
-def plot_timeline(report: Report, *, ax: Axes | None = None, look: ThemeName | Theme = "light", window_s: tuple[float, float] | None = None) -> Axes:
+def plot_timeline(report: Report, *, ax: Axes | None = None, theme: str | Theme = "light", window_s: tuple[float, float] | None = None) -> Axes:
     """Draws the host and every stream as a row of bars over time, a kernel's bar in the colour of its family.
 
     The whole run has its sections (the first part of the module path) written above each stream; a window into it has
@@ -132,15 +142,15 @@ def plot_timeline(report: Report, *, ax: Axes | None = None, look: ThemeName | T
     Args:
         window_s: Show this part of the run only. [s]
     """
-    ax = ax or new_axes(look, height=2.4)
-    colours = dress(ax, look, grid="x")
+    ax = ax or new_axes(theme, height=2.4)
+    colours = dress(ax, theme, grid="x")
     start_s, end_s = window_s or (0.0, report.timeline.makespan_s)
     scale, unit = time_unit(report.timeline.makespan_s)
     spans = report.timeline
     streams = sorted({int(s) for s in spans.stream}, key=lambda s: (s < 0, abs(s)))
     pitch, thick = (1.9, 1.6) if window_s else (1.35, 0.72)
     row = {stream: -0.4 - pitch * (i + 0.5) for i, stream in enumerate(streams)}
-    names = ["host", *(f"stream {s}" if s >= 0 else f"copy engine {-1 - s}" for s in streams)]
+    names = [f"stream {s}" if s >= 0 else f"copy engine {-1 - s}" for s in streams]
     shown = [i for i in range(len(spans)) if spans.end_s[i] > start_s and spans.start_s[i] < end_s]
 
     boxes, tints = [], []
@@ -175,11 +185,11 @@ def plot_timeline(report: Report, *, ax: Axes | None = None, look: ThemeName | T
             ax.plot([spans.launch_end_s[i] / scale, spans.start_s[i] / scale], [-height, top], color=colours.muted, linewidth=0.5, zorder=2)
     else:
         _name_sections(ax, report, row, scale, colours)
-    ax.set_yticks([0.0, *row.values()], names, fontsize=8.5, color=colours.ink)
+    ax.set_yticks([*([0.0] if host else []), *row.values()], [*(["host"] if host else []), *names], fontsize=8.5, color=colours.ink)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
     ax.set_xlim(start_s / scale, end_s / scale)
-    ax.set_ylim(min(row.values()) - thick / 2 - 0.14, 0.4)
+    ax.set_ylim(min(row.values()) - thick / 2 - 0.14, 0.4 if host or not window_s else -0.25)
     ax.set_xlabel(f"time [{unit}]", fontsize=9.5)
     return ax
 
@@ -198,10 +208,10 @@ def _name_sections(ax: Axes, report: Report, row: dict[int, float], scale: float
     ax.add_collection(_BarNames(boxes, names, [colours.ink] * len(names), facecolors="none", edgecolors="none", zorder=4))
 
 
-def plot_utilisation(report: Report, *, ax: Axes | None = None, look: ThemeName | Theme = "light") -> Axes:
+def plot_utilisation(report: Report, *, ax: Axes | None = None, theme: str | Theme = "light") -> Axes:
     """Draws how busy SMs, DRAM and math pipes are over the run, each as a share of its peak."""
-    ax = ax or new_axes(look, height=2.0)
-    colours = dress(ax, look)
+    ax = ax or new_axes(theme, height=2.0)
+    colours = dress(ax, theme)
     edges, levels = utilisation_over_time(report)
     scale, unit = time_unit(report.timeline.makespan_s)
     tints = {"SMs": colours.muted, "DRAM": colours.series[0], "math pipes": colours.series[1]}
@@ -218,7 +228,7 @@ def plot_utilisation(report: Report, *, ax: Axes | None = None, look: ThemeName 
     ax.set_xlabel(f"time [{unit}]", fontsize=9.5)
     ax.set_ylabel("share used [%]", fontsize=9.5)
     handles, _ = ax.get_legend_handles_labels()
-    add_legend(ax, handles, colours, place="above", columns=3)
+    add_legend(ax, handles, colours, columns=3)
     return ax
 
 
@@ -233,17 +243,17 @@ def busiest_window(report: Report, kernels: int = 14) -> tuple[float, float]:
     return float(spans.start_s[same[first]]), float(spans.end_s[same[last]])
 
 
-def timeline_figure(report: Report, *, look: ThemeName | Theme = "light", width: float = 8.0) -> Figure:
+def timeline_figure(report: Report, *, theme: str | Theme = "light", width: float = 8.0) -> Figure:
     """The whole run, a window into it with names, and how busy the chip is, one above the other."""
-    colours = theme(look)
+    colours = theme_named(theme)
     streams = len(set(report.timeline.stream.tolist()))
     heights = [0.75 + 0.75 * streams, 0.4 + 1.45 * streams, 1.5]
-    figure = new_figure(width, sum(heights) + 1.1, look=look)
+    figure = new_figure(width, sum(heights) + 1.1, theme=theme)
     top, middle, bottom = figure.subplots(3, 1, height_ratios=heights)
-    plot_timeline(report, ax=top, look=look)
+    plot_timeline(report, ax=top, theme=theme)
     window_s = busiest_window(report)
-    plot_timeline(report, ax=middle, look=look, window_s=window_s)
-    plot_utilisation(report, ax=bottom, look=look)
+    plot_timeline(report, ax=middle, theme=theme, window_s=window_s)
+    plot_utilisation(report, ax=bottom, theme=theme)
     scale, _ = time_unit(report.timeline.makespan_s)
     top.add_patch(
         Rectangle(
@@ -261,10 +271,7 @@ def timeline_figure(report: Report, *, look: ThemeName | Theme = "light", width:
     families = [f for f in FAMILY_NAMES if any(k.family == f for k in report.kernels.kernels)]
     patches = [Rectangle((0, 0), 1, 1, color=colours.families[f], label=FAMILY_NAMES[f]) for f in families]
     figure.legend(handles=patches, loc="outside lower left", ncols=4, fontsize=8, labelcolor=colours.ink, frameon=False, handlelength=1.0, handleheight=1.0)
-    headline(
-        top,
-        f"{report.model} on {report.gpu.name}: {format_quantity(report.timeline.makespan_s, 's')}",
-        f"{report.setting} · {len(report.kernels)} kernels, {format_quantity(report.kernel_s, 's')} of kernel time · grey: the part shown enlarged",
-        colours,
-    )
+    count = f"{len(report.kernels)} kernel{'s' if len(report.kernels) > 1 else ''}, {format_quantity(report.kernel_s, 's')} of kernel time"
+    title = f"{report.model} on {report.gpu.name}: {format_quantity(report.latency_s, 's')}"
+    headline(top, title, f"{report.setting} · {count} · grey: the part shown enlarged", colours)
     return figure

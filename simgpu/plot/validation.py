@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from simgpu.plot.style import MARKERS, Theme, ThemeName, add_legend, dress, headline, new_axes
+from simgpu.plot.style import MARKERS, Theme, dress, headline, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +19,7 @@ BAND = 0.2  # the grey band: predictions off by at most this share of the measur
 
 
 def plot_validation(
-    points: Mapping[str, tuple[Floats, Floats]], title: str, subtitle: str = "", *, ax: Axes | None = None, look: ThemeName | Theme = "light"
+    points: Mapping[str, tuple[Floats, Floats]], title: str, subtitle: str = "", *, ax: Axes | None = None, theme: str | Theme = "light"
 ) -> Axes:
     """Draws predicted over measured times on logarithmic axes, with a band of ±20 %.
 
@@ -30,8 +30,8 @@ def plot_validation(
     from matplotlib.ticker import EngFormatter
 
     if ax is None:
-        ax = new_axes(look, width=5.6, height=5.6)
-    colours = dress(ax, look)
+        ax = new_axes(theme, width=5.6, height=5.6)
+    colours = dress(ax, theme)
     every = np.concatenate([np.concatenate(pair) for pair in points.values()])
     low, high = float(every.min()) / 1.6, float(every.max()) * 1.6
     line = np.array([low, high])
@@ -46,6 +46,5 @@ def plot_validation(
     ax.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), xlabel="measured time", ylabel="predicted time", aspect="equal")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(EngFormatter(unit="s"))
-    headline(ax, title, subtitle, look)
-    add_legend(ax, handles, look)
+    headline(ax, title, subtitle, theme, legend=handles)
     return ax
