@@ -100,14 +100,14 @@ def _implicit_gemm(t: SimpleNamespace, m: Machine, direction: str, tensor: bool)
     batch = t.groups
     if direction == "fwd":
         rows, cols = t.n * t.p * t.q, k
-        depth = taps * (_pad(c, 32.0) if tensor else c)
+        depth = _pad(taps * _pad(c, f.tensor_tap_channels), 32.0) if tensor else taps * c
         row_bytes, col_bytes, out_bytes = t.x_bytes, t.w_bytes, t.y_bytes
         gain: Values = 1.0
     elif direction == "bwd_data":  # one GEMM for each phase of the stride, padded to the largest
         phase = np.ceil(t.r / t.stride_h) * np.ceil(t.s / t.stride_w)
         empty = (taps == 1) & (t.stride_h * t.stride_w > 1) if tensor else np.zeros(len(t.n), dtype=bool)
         rows = np.where(empty, t.n * np.ceil(t.h / t.stride_h) * np.ceil(t.w / t.stride_w), t.n * t.h * t.w)
-        cols, depth = c, phase * (_pad(k, 32.0) if tensor else k)
+        cols, depth = c, _pad(phase * _pad(k, f.tensor_tap_channels), 32.0) if tensor else phase * k
         row_bytes, col_bytes, out_bytes = t.y_bytes, t.w_bytes, t.x_bytes
         gain = f.backward_data_efficiency
     else:

@@ -29,7 +29,8 @@ def _row_kernel(t: SimpleNamespace) -> tuple[Values, Values, Values, Values, Val
     block_threads = np.where(cols <= 2048, 256.0, 512.0)
     threads = np.where(warp | norm, 128.0, np.where(softmax, block_threads, 256.0))
     pow2 = 2.0 ** np.ceil(np.log2(np.maximum(cols, 1.0)))
-    rows_per_block = np.where(warp, np.where(pow2 <= 128, 8.0, 4.0), 1.0)
+    reduce_threads = np.clip(pow2 / vector, 1.0, 256.0)  # of Reduce.cuh: short rows share a block
+    rows_per_block = np.where(warp, np.where(pow2 <= 128, 8.0, 4.0), np.where(softmax | norm, 1.0, 256.0 / reduce_threads))
     passes = np.where(warp, 1.0, np.where(softmax, 3.0, np.where(norm, 2.0, np.where(t.writes_rows, 2.0, 1.0))))
     aligned = cols % vector == 0
     whole = np.floor(cols / (vector * threads)) + np.ceil((cols % (vector * threads)) / threads)
@@ -72,7 +73,7 @@ def price_rows(t: SimpleNamespace, m: Machine) -> Parts:
             ),
             f.norm_block_clk * f.norm_clk_scale + f.norm_clk_per_step * f.norm_clk_scale * 8.0 * vector_steps * 64.0 / lanes,
         ],
-        f.reduce_block_clk + f.reduce_clk_per_element * cols / lanes,
+        f.reduce_block_clk / rows_per_block + f.reduce_clk_per_element * cols / lanes,
     )
     sorting = np.where(np.isin(t.kind, ("sort", "top_k")), np.log2(np.maximum(t.cols, 2.0)) ** 2, 1.0)
     math_s = np.ceil(rows / m.num_sms) * cycles * sorting / m.clock_hz
