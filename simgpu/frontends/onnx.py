@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from simgpu.errors import ModelError, ShapeError, did_you_mean
 from simgpu.frontends.onnx_proto import MAX_DIM, Array, Dim, dtype_name, text, value_shape
+from simgpu.frontends.onnx_quantised import fold_quantisation
 from simgpu.frontends.onnx_walk import Scope, Walker, is_known
 from simgpu.graph.ir import ACTIVATION, CONSTANT, INPUT, WEIGHT, Graph, Op, Tensor
 from simgpu.ops.registry import check_supported
@@ -29,10 +30,6 @@ PARAMETERS: Mapping[str, frozenset[int]] = MappingProxyType(
         "Gemm": frozenset({0, 1, 2}),
         "MatMul": frozenset({0, 1}),
         "Linear": frozenset({1, 2}),
-        "ConvInteger": frozenset({1}),
-        "MatMulInteger": frozenset({0, 1}),
-        "QLinearConv": frozenset({3, 8}),
-        "QLinearMatMul": frozenset({0, 3}),
         "MatMulNBits": frozenset({1}),
         "BatchNormalization": frozenset({1, 2}),
         "InstanceNormalization": frozenset({1, 2}),
@@ -47,9 +44,7 @@ PARAMETERS: Mapping[str, frozenset[int]] = MappingProxyType(
     }
 )
 # Op types whose other constant inputs are never parameters: running statistics, scales, zero points, initial states.
-_NO_OTHERS = frozenset(
-    {"BatchNormalization", "LSTM", "GRU", "RNN", "QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "QLinearAdd", "QLinearMul"}
-)
+_NO_OTHERS = frozenset({"BatchNormalization", "LSTM", "GRU", "RNN", "QuantizeLinear", "DequantizeLinear"})
 
 
 def load_onnx(path: str | Path, *, batch: int | None = None, shapes: Mapping[str, int | tuple[int, ...]] | None = None, allow_unknown: bool = False) -> Graph:
@@ -171,7 +166,7 @@ def _assemble(walker: Walker, name: str, inputs: list[str], outputs: list[str], 
     tensors = {t: replace(walker.tensors[t], kind=_kind(walker.tensors[t], weights, inputs)) for t in touched}
     if not ops:
         raise ModelError(f"{where}: nothing is left to compute: all outputs are constants or inputs")
-    return Graph(name=name, ops=ops, tensors=tensors, inputs=inputs, outputs=outputs, assumptions=tuple(walker.assumptions))
+    return fold_quantisation(Graph(name=name, ops=ops, tensors=tensors, inputs=inputs, outputs=outputs, assumptions=tuple(walker.assumptions)))
 
 
 def _trimmed(op: Op, needed: set[str]) -> tuple[str, ...]:

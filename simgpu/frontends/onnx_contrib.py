@@ -358,7 +358,11 @@ _ANY_DOMAIN = frozenset({"SimplifiedLayerNormalization", "SkipLayerNormalization
 
 
 def rewriter(domain: str, kind: str) -> Rewrite | None:
-    """What turns a fused node into plain operators; None for plain ones."""
-    if domain in ("", "ai.onnx"):
-        return onnx_attention if kind == "Attention" else _MICROSOFT[kind] if kind in _ANY_DOMAIN else None
-    return _MICROSOFT.get(kind)
+    """What turns a fused or quantised node into plain operators; None for plain ones."""
+    from simgpu.frontends import onnx_quantised
+
+    if domain not in ("", "ai.onnx"):
+        return _MICROSOFT.get(kind) or onnx_quantised.MICROSOFT.get(kind)
+    if kind == "Attention":
+        return onnx_attention
+    return _MICROSOFT[kind] if kind in _ANY_DOMAIN else onnx_quantised.STANDARD.get(kind)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from simgpu.graph.ir import Tensor
-from simgpu.ops.registry import Call, Count, Shape, Spec, computed_dtype, per_input, rule
+from simgpu.ops.registry import Call, Count, Shape, Spec, per_input, product_dtype, rule
 
 
 def window_pads(call: Call, size: Shape, kernel: Shape, strides: Shape, dilations: Shape) -> tuple[Shape, Shape]:
@@ -71,7 +71,7 @@ def _conv_macs(weight: int) -> Count:
 
 @rule("Conv", macs=_conv_macs(1))
 def conv(call: Call) -> Sequence[Spec]:
-    return ((_conv_shape(call, call.shape(0, rank=3), call.shape(1, rank=3)), computed_dtype(call, 0, 1)),)
+    return ((_conv_shape(call, call.shape(0, rank=3), call.shape(1, rank=3)), product_dtype(call)),)
 
 
 @rule("ConvInteger", macs=_conv_macs(1))
@@ -118,7 +118,7 @@ def conv_transpose(call: Call) -> Sequence[Spec]:
         )
     if len(size) != rank or any(d < 1 for d in size):
         raise call.fail(f"its output would have the spatial shape {size}")
-    return (((x[0], weight[1] * groups, *size), computed_dtype(call, 0, 1)),)
+    return (((x[0], weight[1] * groups, *size), product_dtype(call)),)
 
 
 # ---- pools
@@ -153,23 +153,11 @@ def lp_pool(call: Call) -> Sequence[Spec]:
     return ((_pool_shape(call), call.dtype(0)),)
 
 
-@rule("QLinearAveragePool", flop=_pool_flop)
-def qlinear_average_pool(call: Call) -> Sequence[Spec]:
-    return ((_pool_shape(call), call.dtype(0)),)
-
-
 @rule("GlobalAveragePool", "GlobalMaxPool", flop=per_input(1))
 @rule("GlobalLpPool", flop=per_input(2))
 def global_pool(call: Call) -> Sequence[Spec]:
     x = call.shape(0, rank=3)
     return (((*x[:2], *(1,) * (len(x) - 2)), call.dtype(0)),)
-
-
-@rule("QLinearGlobalAveragePool", flop=per_input(1))
-def qlinear_global_average_pool(call: Call) -> Sequence[Spec]:
-    x = call.shape(0, rank=3)
-    shape = (x[0], *(1,) * (len(x) - 2), x[-1]) if call.attr("channels_last", 0) else (*x[:2], *(1,) * (len(x) - 2))
-    return ((shape, call.dtype(0)),)
 
 
 @rule("MaxUnpool")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from simgpu.graph.ir import Tensor
-from simgpu.ops.registry import Call, Spec, UnknownOperandError, per_output, rule, same
+from simgpu.ops.registry import Call, Spec, UnknownOperandError, per_output, rule
 
 
 def _nms_flop(call: Call, outs: tuple[Tensor, ...]) -> float:
@@ -120,9 +120,3 @@ def softmax_cross_entropy_loss(call: Call) -> Sequence[Spec]:
 @rule("NegativeLogLikelihoodLoss", flop=lambda call, outs: 1.0 * call.tensor(1).elements)
 def negative_log_likelihood_loss(call: Call) -> Sequence[Spec]:
     return ((call.shape(1) if call.attr("reduction", "mean") == "none" else (), call.dtype(0)),)
-
-
-@rule("Scaler", flop=per_output(2))
-def scaler(call: Call) -> Sequence[Spec]:
-    """(x - offset) · scale (ai.onnx.ml)."""
-    return same(call)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from simgpu.graph.ir import Tensor
-from simgpu.ops.registry import Call, Count, Shape, Spec, broadcast, computed_dtype, rule
+from simgpu.ops.registry import Call, Count, Shape, Spec, broadcast, computed_dtype, product_dtype, rule
 
 
 def matmul_shape(call: Call, a: Shape, b: Shape) -> Shape:
@@ -30,7 +30,7 @@ def _inner(index: int) -> Count:
 
 @rule("MatMul", macs=_inner(0))
 def matmul(call: Call) -> Sequence[Spec]:
-    return ((matmul_shape(call, call.shape(0), call.shape(1)), computed_dtype(call, 0, 1)),)
+    return ((matmul_shape(call, call.shape(0), call.shape(1)), product_dtype(call)),)
 
 
 @rule("MatMulInteger", macs=_inner(0))
@@ -61,7 +61,7 @@ def gemm(call: Call) -> Sequence[Spec]:
         )
     if call.has(2) and broadcast(call, call.shape(2), (m, n)) != (m, n):
         raise call.fail(f"adds {call.shape(2)} to a result of {(m, n)}")
-    return (((m, n), computed_dtype(call, 0, 1)),)
+    return (((m, n), product_dtype(call)),)
 
 
 @rule("Linear", macs=_inner(0))
@@ -72,7 +72,7 @@ def linear(call: Call) -> Sequence[Spec]:
         raise call.fail(f"multiplies {x} by a weight of {weight} (out, in): {x[-1]} features meet {weight[1]}")
     if call.has(2) and call.shape(2) != weight[:1]:
         raise call.fail(f"adds a bias of {call.shape(2)} to {weight[0]} features")
-    return (((*x[:-1], weight[0]), computed_dtype(call, 0, 1)),)
+    return (((*x[:-1], weight[0]), product_dtype(call)),)
 
 
 @rule("MatMulNBits", macs=_inner(0))

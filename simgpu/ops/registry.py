@@ -150,7 +150,20 @@ class Rule:
 
 
 _RULES: dict[str, Rule] = {}
-_FILES = ("linear", "grouped", "conv", "attention", "elementwise", "normalisation", "reduction", "movement", "indexing", "recurrent", "detection", "quantisation")
+_FILES = (
+    "linear",
+    "grouped",
+    "conv",
+    "attention",
+    "elementwise",
+    "normalisation",
+    "reduction",
+    "movement",
+    "indexing",
+    "recurrent",
+    "detection",
+    "quantisation",
+)
 
 
 def rule(*types: str, **counts: Any) -> Callable[[Infer], Infer]:
@@ -323,6 +336,11 @@ def computed_dtype(call: Call, *indices: int) -> str:
     if not tensors:
         raise call.fail("has no input")
     return next((t.dtype for t in tensors if t.kind not in ("weight", "constant")), tensors[0].dtype)
+
+
+def product_dtype(call: Call) -> str:
+    """The dtype that leaves a product: its attribute `output_dtype`, else that of its operands."""
+    return str(call.attr("output_dtype") or computed_dtype(call, 0, 1))
 
 
 def per_output(flop: float) -> Count:
