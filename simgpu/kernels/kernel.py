@@ -352,12 +352,13 @@ def reuse_distances(kernels: Sequence[Kernel]) -> list[tuple[float, ...]]:
     """For each kernel and operand read: bytes of distinct tensors touched since that tensor was last touched, itself included.
 
     A tensor never touched before has distance inf: it comes from DRAM. This is Mattson's stack distance counted in
-    bytes, so one pass over the kernels serves every L2 size.
+    bytes, so one pass over the kernels serves every L2 size. Where only a small part of a tensor was touched last (new
+    entries of a KV cache), the rest of it is as far away as the last touch of at least half of what is read.
 
     Source: Mattson, Gecsei, Slutz, Traiger, "Evaluation techniques for storage hierarchies", IBM Syst. J. 9(2), 1970.
     """
     last: dict[str, int] = {}  # tensor → time slot of its last touch
-
+    largely: dict[str, tuple[int, float]] = {}  # tensor → slot and bytes of the last touch that was no small part of it
     total_slots = sum(len(k.reads) + len(k.writes) for k in kernels) + 1
     tree = [0.0] * (total_slots + 1)
     held: dict[str, float] = {}
@@ -375,13 +376,17 @@ def reuse_distances(kernels: Sequence[Kernel]) -> list[tuple[float, ...]]:
             i -= i & -i
         return result
 
+    def distance(access: Access) -> float:
+        seen, size = last.get(access.tensor), held.get(access.tensor, 0.0)
+        if seen is None or access.bytes <= 2 * size:
+            return float("inf") if seen is None else total - prefix(seen) + size
+        seen, known = largely[access.tensor]
+        return total - prefix(seen) + access.bytes - size if access.bytes <= 2 * known else float("inf")
+
     result: list[tuple[float, ...]] = []
     slot, total = 0, 0.0
     for kernel in kernels:
-        row: list[float] = []
-        for access in kernel.reads:
-            seen = last.get(access.tensor)
-            row.append(float("inf") if seen is None else total - prefix(seen) + held[access.tensor])
+        row = [distance(access) for access in kernel.reads]
         for access in (*kernel.reads, *kernel.writes):
             seen = last.get(access.tensor)
             if seen is not None:
@@ -389,6 +394,8 @@ def reuse_distances(kernels: Sequence[Kernel]) -> list[tuple[float, ...]]:
                 total -= held[access.tensor]
             last[access.tensor] = slot
             held[access.tensor] = access.bytes
+            if 2 * access.bytes >= largely.get(access.tensor, (0, 0.0))[1]:
+                largely[access.tensor] = slot, access.bytes
             add(slot, access.bytes)
             total += access.bytes
             slot += 1
