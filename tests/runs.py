@@ -9,6 +9,8 @@ import numpy as np
 
 from simgpu.cost.times import PARTS, KernelTimes
 from simgpu.kernels.kernel import Kernel, KernelGraph, Stream
+from simgpu.memory.footprint import Footprint
+from simgpu.report.report import Report
 from simgpu.runtime import Runtime, runtime
 from simgpu.sim.engine import simulate_kernels
 from simgpu.sim.host import HostCost
@@ -49,3 +51,60 @@ def log(timeline: Timeline) -> list[tuple[str, float, float]]:
     """Name, start and end of each kernel in the order in which they start."""
     spans = sorted(timeline, key=lambda span: (span.start_s, span.kernel))
     return [(chr(ord("a") + span.kernel), span.start_s, span.end_s) for span in spans]
+
+
+def report(graph: KernelGraph, priced: KernelTimes, stack: Runtime = EAGER, launching: HostCost = NO_HOST, *, num_streams: int = 1, **fields: Any) -> Report:
+    """A report of a run on the toy: fp16 on tensor cores, batch 4, 10 W idle."""
+    others: dict[str, Any] = {
+        "model": "net",
+        "batch": 4,
+        "dtype": "fp16",
+        "math_dtype": "fp16",
+        "num_params": 1000,
+        "idle_w": 10.0,
+        "memory": Footprint(
+            weights_bytes=2000.0,
+            input_bytes=100.0,
+            state_bytes=0.0,
+            activation_bytes=300.0,
+            workspace_bytes=0.0,
+            context_bytes=0.0,
+            capacity_bytes=1e6,
+            peak_kernel=0,
+            live_bytes=np.full(len(graph), 300.0),
+        ),
+    }
+    timeline = run(graph, priced, stack, launching, num_streams=num_streams)
+    others.update(fields)
+    return Report(gpu=toy_gpu(), runtime=stack, host=launching, num_streams=num_streams, kernels=graph, times=priced, timeline=timeline, **others)
+
+
+def three_kernels() -> Report:
+    """A convolution on tensor cores, a relu and a copy, launched in 1 s each: 1-5 s, 5-7 s, 7-8 s."""
+    graph = kernels(
+        (),
+        (0,),
+        (1,),
+        flop=(800.0, 10.0, 0.0),
+        pipe=("tensor", "vector", "none"),
+        dtype=("fp16", "fp32", "fp16"),
+        label=("conv 3×3", "relu", "copy"),
+        op=("conv", "relu", "copy"),
+        scope=("stem.conv", "stem.act", "head"),
+    )
+    priced = times(
+        4,
+        2,
+        1,
+        math_s=[4, 0.1, 0],
+        dram_s=[2, 2, 0],
+        latency_s=[0, 0, 1],
+        roofline_s=[2, 1, 0],
+        executed_flop=[1600, 10, 0],
+        dram_bytes=[20, 10, 0],
+        l2_bytes=[40, 10, 0],
+        sm_fraction=[0.5, 1, 0.2],
+        occupancy_fraction=[0.5, 1, 0.5],
+        energy_j=[5, 3, 0],
+    )
+    return report(graph, priced, EAGER, host(1.0), assumptions=("the toy is a toy",))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Callable
 
 from simgpu.report.records import UTILIZATION, GroupRecord, KernelRecord
 from simgpu.report.report import HOST_BOUND, Report
@@ -100,7 +101,7 @@ def _head(report: Report, width: int) -> list[str]:
         f"{format_quantity(report.flop, 'FLOP')} (1 MAC = 2)",
         f"{len(report.kernels)} kernels",
     ]
-    rate = f"{format_quantity(report.throughput_per_s, '')} samples/s"
+    rate = f"{number(report.throughput_per_s)} samples/s"
     lead = "  Limited by  "
     because = f"{report.bound}: {verdict(report)}"
     return [
@@ -167,14 +168,15 @@ def _by_kind(report: Report, width: int) -> list[str]:
     shown, rest = groups[:12], groups[12:]
     wide = width >= 96
 
-    def row(g: GroupRecord) -> tuple[str, ...]:
-        cells = [shorten(g.name, 26), str(g.count), seconds(g.time_s), percent(g.time_fraction), seconds(g.time_s / g.count)]
+    def row(g: GroupRecord, room: int) -> tuple[str, ...]:
+        cells = [shorten(g.name, room), str(g.count), seconds(g.time_s), percent(g.time_fraction), seconds(g.time_s / g.count)]
         if wide:
             cells += [quantity(g.flop_per_s, "FLOP/s"), quantity(g.dram_bytes_per_s, "B/s")]
         return (*cells, g.bound, percent(g.roofline_fraction))
 
     header = ["", "count", "time", "share", "each", *(["math", "DRAM"] if wide else []), "bound", "of roofline"]
-    lines = columns([row(g) for g in shown], "<>>>>>><>" if wide else "<>>>><>", header=header)
+    align = "<>>>>>><>" if wide else "<>>>><>"
+    lines = _fitting(lambda room: columns([row(g, room) for g in shown], align, header=header), width)
     if rest:
         lines.append(f"  and {len(rest)} more kinds, {percent(sum(g.time_fraction for g in rest))} of the kernel time")
     return ["Kernels by kind", *lines]
@@ -183,16 +185,20 @@ def _by_kind(report: Report, width: int) -> list[str]:
 def _slowest(report: Report, width: int, top: int) -> list[str]:
     groups = report.distinct_kernels(top)
 
-    def row(k: KernelRecord, count: int, time_s: float) -> tuple[str, ...]:
-        where = shorten(k.scope or k.op or k.name, 28 if width >= 96 else 20)
-        share = time_s / report.kernel_s if report.kernel_s else 0.0
-        cells = (where, str(count), shorten(k.label, 20), seconds(k.duration_s), percent(share), k.bound, percent(k.roofline_fraction))
+    def row(k: KernelRecord, count: int, time_s: float, room: int) -> tuple[str, ...]:
+        where, share = shorten(k.scope or k.op or k.name, room), time_s / report.kernel_s if report.kernel_s else 0.0
+        cells = (where, str(count), shorten(k.label, max(room * 2 // 3, 10)), seconds(k.duration_s), percent(share), k.bound, percent(k.roofline_fraction))
         return (*cells, number(k.waves) if k.waves else "–")
 
     header = ("", "count", "kind", "each", "share", "bound", "of roofline", "waves")
-    lines = columns([row(*group) for group in groups], "<><>><>>", header=header)
+    lines = _fitting(lambda room: columns([row(*group, room) for group in groups], "<><>><>>", header=header), width)
     longest = max(len(line) for line in lines)
     if width - longest - 2 >= 12:
         how = ["tile or algorithm", *(k.choice for k, *_ in groups)]
         lines = [f"{line:<{longest}}  {shorten(text, width - longest - 2)}".rstrip() for line, text in zip(lines, how, strict=True)]
     return ["Where most kernel time goes, kernels that are alike together", *lines]
+
+
+def _fitting(lines_with: Callable[[int], list[str]], width: int) -> list[str]:
+    """The lines with as many characters for names as the width allows."""
+    return next(lines for room in (30, 26, 22, 18, 14, 10, 6) if max(map(len, lines := lines_with(room))) <= width or room == 6)
