@@ -67,7 +67,7 @@ def command(
     from simgpu.plot.roofline import plot_roofline
     from simgpu.plot.style import new_figure, save
 
-    save(plot_roofline(reports, ax=new_figure(width, 0.625 * width, theme=theme).add_subplot(), theme=theme), output)
+    save(plot_roofline(reports, ax=new_figure(width, max(0.625 * width, 3.2), theme=theme).add_subplot(), theme=theme), output)
     click.echo(f"wrote {output}", err=True)
     rows = [
         (

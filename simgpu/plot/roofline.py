@@ -290,12 +290,239 @@ def _draw_one(ax: Axes, report: Report, colours: Theme, scale: float, levels: bo
     layer.texts = texts
     families = [f for f in FAMILY_NAMES if any(p.family == f for p in points)]
     share = {f: sum(p.time_fraction for p in points if p.family == f) for f in families}
+    small = _area(ax) < 12
+    words = {f: FAMILY_NAMES[f] if small else f"{FAMILY_NAMES[f]}  {_percent(share[f])}" for f in sorted(families, key=lambda f: -share[f])}
+    handles = [Line2D([], [], marker="o", linestyle="", markersize=6, color=colours.families[f], label=text) for f, text in words.items()]
+    if levels and not small:
+        handles.append(Line2D([], [], marker="o", linestyle="", markersize=4, color=colours.muted, markerfacecolor="none", label="per byte of L2 traffic"))
+    total_s = float(times.duration_s.sum())
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for i, kernel in enumerate(kernels):
+        if kernel.flop > 0 and times.dram_bytes[i] > 0 and times.duration_s[i] > 0:
+            place = (math.log(kernel.flop / times.dram_bytes[i]), math.log(kernel.flop / times.duration_s[i]))
+            groups.setdefault((kernel.family, kernel.label, *(round(p / _SAME_PLACE) for p in place)), []).append(i)
+    points = []
+    for members in groups.values():
+        flop, time_s = sum(kernels[i].flop for i in members), float(times.duration_s[members].sum())
+        l2_bytes = float(times.l2_bytes[members].sum())
+        points.append(
+            Point(
+                name=_common_name([kernels[i] for i in members]),
+                family=kernels[members[0]].family,
+                count=len(members),
+                intensity_flop_per_byte=flop / float(times.dram_bytes[members].sum()),
+                l2_intensity_flop_per_byte=flop / l2_bytes if l2_bytes else math.inf,
+                rate_flop_per_s=flop / time_s,
+                time_s=time_s,
+                time_fraction=time_s / total_s,
+            )
+        )
+    return tuple(sorted(points, key=lambda p: -p.time_s))
+
+
+def _common_name(kernels: Sequence[Kernel]) -> str:
+    """One kernel: its op. Several: what their ops' paths have in common, or what they are, and how many."""
+    if len(kernels) == 1:
+        return kernels[0].op or kernels[0].name
+    paths = [k.op.split(".") for k in kernels]
+    head, tail = _shared(paths), _shared([path[::-1] for path in paths])[::-1]
+    if len(head) == min(map(len, paths)):  # several kernels of one op, or an op within another's path
+        return f"{'.'.join(head)} ×{len(kernels)}"
+    if tail and tail != [""]:
+        return f"{'.'.join([*head, '*', *tail])} ×{len(kernels)}"
+    return f"{kernels[0].label or kernels[0].family} ×{len(kernels)}" + (f" in {'.'.join(head)}" if head else "")
+
+
+def _shared(paths: Sequence[Sequence[str]]) -> list[str]:
+    """The parts with which all paths begin."""
+    result: list[str] = []
+    for parts in zip(*paths, strict=False):
+        if len(set(parts)) > 1:
+            break
+        result.append(parts[0])
+    return result
+
+
+def whole_model(report: Report) -> Point:
+    """A run as a single point: all its FLOP over all its DRAM traffic and over its latency."""
+    return Point(
+        name=report.model,
+        family="",
+        count=len(report.kernels),
+        intensity_flop_per_byte=report.intensity_flop_per_byte,
+        l2_intensity_flop_per_byte=report.flop / report.l2_bytes if report.l2_bytes else math.inf,
+        rate_flop_per_s=report.flop_per_s,
+        time_s=report.latency_s,
+        time_fraction=1.0,
+    )
+
+
+def roofline_ceilings(report: Report) -> tuple[Ceiling, ...]:
+    """What limits the kernels of a run: memory levels from DRAM inwards, then the pipes in the formats that it uses, the fastest first."""
+    gpu = report.gpu
+    memory = [Ceiling(name="DRAM", value=gpu.dram.bandwidth_bytes_per_s, is_memory=True)]
+    l2 = gpu.l2.measured_bandwidth_bytes_per_s or (gpu.l2.bandwidth_bytes_per_clk or 0.0) * gpu.clock_hz
+    if gpu.l2.size_bytes and l2:
+        memory.append(Ceiling(name="L2", value=l2, is_memory=True, used=False))
+    memory.append(Ceiling(name="shared memory", value=gpu.sm.count * gpu.shared.bandwidth_bytes_per_clk * gpu.clock_hz, is_memory=True, used=False))
+    used = {(k.dtype, k.pipe) for k in report.kernels.kernels if k.flop > 0}
+    pipes: dict[str, Ceiling] = {}
+    for dtype, pipe in sorted(used | {("fp32", "vector")}):
+        peak = gpu.peak_flop_per_s(dtype, pipe) if pipe in {"tensor", "vector"} else 0.0
+        if peak:
+            name = f"{dtype} {'tensor cores' if pipe == 'tensor' else 'CUDA cores'}"
+            pipes[name] = Ceiling(name=name, value=peak, used=(dtype, pipe) in used)
+    return (*memory, *sorted(pipes.values(), key=lambda c: -c.value))
+
+
+def plot_roofline(reports: Report | Sequence[Report], *, ax: Axes | None = None, theme: str | Theme = "light", levels: bool = True) -> Axes:
+    """Draws kernels as points under the ceilings of their GPU.
+
+    One run: kernels coloured by family, the longest ones named, with the ceilings of DRAM, L2, shared memory and every
+    pipe in use. Several runs: a colour for each GPU (or each model, on one GPU), a marker for each model, a large marker
+    for the run as a whole. A point's area is its share of the kernels' time.
+
+    Args:
+        levels: A hollow marker shows the same kernel over its L2 traffic, to be read against the L2 ceiling.
+    Source:
+        Williams, Waterman, Patterson, "Roofline", CACM 52(4), 2009; hierarchical form: Yang, Kurth, Williams,
+        "Hierarchical Roofline analysis for GPUs", Concurrency Computat. Pract. Exper. 32(20), 2020.
+    """
+    runs = tuple(reports) if isinstance(reports, Sequence) else (reports,)
+    assert runs, "nothing to draw"
+    ax = ax or new_axes(theme)
+    colours = dress(ax, theme)
+    unit, scale = ("TFLOP/s", 1e12) if max(r.gpu.peak_flop_per_s("fp32") for r in runs) >= 1e12 else ("GFLOP/s", 1e9)
+    _frame(ax, runs, scale)
+    ax.set_xlabel("arithmetic intensity [FLOP per byte of DRAM traffic]", fontsize=9.5)
+    ax.set_ylabel(f"performance [{unit}]", fontsize=9.5)
+    if len(runs) == 1:
+        _draw_one(ax, runs[0], colours, scale, levels)
+    else:
+        _draw_several(ax, runs, colours, scale)
+    return ax
+
+
+def _frame(ax: Axes, runs: Sequence[Report], scale: float) -> None:
+    """Logarithmic axes that hold every point worth seeing, the ridges and the highest ceilings."""
+    points = [p for r in runs for p in roofline_points(r) if p.time_fraction > 0.002]
+    ceilings = [c for r in runs for c in roofline_ceilings(r)]
+    peak = max(c.value for c in ceilings if not c.is_memory)
+    slowest = min(c.value for c in ceilings if c.name == "DRAM")
+    x, y = [p.intensity_flop_per_byte for p in points], [p.rate_flop_per_s for p in points]
+    inner = [p.l2_intensity_flop_per_byte for p in points if p.time_fraction > 0.02] if len(runs) == 1 else []
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_xlim(
+        max(min(*x, *inner, peak / slowest / 30) / 2, peak / slowest * 1e-4), max(min(max(x, default=0.0) * 3, peak / slowest * 100), peak / slowest * 3)
+    )
+    ax.set_ylim(max(min(*y, peak / 30) / 2, peak * 1e-6) / scale, max(*y, peak, 0.0) * 2.2 / scale)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.set_minor_formatter(NullFormatter())
+
+
+def _draw_machine(ax: Axes, ceilings: Sequence[Ceiling], color: str, colours: Theme, scale: float, *, gpu_name: str = "") -> tuple[list[Artist], list[_Line]]:
+    """The ceilings of one GPU; their labels, and the lines as points."""
+    texts: list[Artist] = []
+    lines: list[_Line] = []
+    x0, x1 = ax.get_xlim()
+    roof = max(c.value for c in ceilings if not c.is_memory) / scale
+    for ceiling in ceilings:
+        value = ceiling.value / scale
+        weight = 1.6 if ceiling.used else 0.9
+        dash = DASHES[0] if ceiling.used else DASHES[2]
+        if ceiling.is_memory:
+            end = roof / value
+            x, y = [x0, end], [x0 * value, roof]
+        else:
+            # a pipe's ceiling starts where DRAM could feed it; the highest goes on, thin, to where the innermost memory could
+            x, y = [max(x0, ceiling.value / ceilings[0].value), x1], [value, value]
+            weight = weight if value == roof else 0.9
+            if value == roof:
+                ax.plot([roof * scale / max(c.value for c in ceilings if c.is_memory), x[0]], y, color=color, linewidth=0.9, linestyle=DASHES[2], zorder=2)
+        ax.plot(x, y, color=color, linewidth=weight, linestyle=dash, zorder=2, solid_capstyle="round")
+        lines.append((x, y))
+        texts.append(_name_line(ax, ceiling, x, value, color if gpu_name else colours.muted, colours, scale, gpu_name))
+    return texts, lines
+
+
+def _name_line(ax: Axes, ceiling: Ceiling, x: Sequence[float], value: float, color: str, colours: Theme, scale: float, gpu_name: str) -> Artist:
+    """Writes a ceiling's name along its line, at whatever angle the line has on the page."""
+    halo = [withStroke(linewidth=2.2, foreground=colours.background)]
+    name = f"{gpu_name} {ceiling.name}".strip()
+    if not ceiling.is_memory:
+        text = f"{name} {format_quantity(ceiling.value, 'FLOP/s')}"
+        return ax.annotate(
+            text, (x[1], value), xytext=(-2, 1.5), textcoords="offset points", ha="right", va="bottom", fontsize=7.5, color=color, path_effects=halo, zorder=5
+        )
+    (x0, x1), (y0, _) = ax.get_xlim(), ax.get_ylim()
+    start = max(x0, y0 / value)
+    at = start * (x[1] / start) ** 0.04 * (x1 / x0) ** 0.012
+    return ax.text(
+        at, at * value, f"{name} {format_quantity(ceiling.value, 'B/s')}",
+        rotation=math.degrees(math.atan(value)), rotation_mode="anchor", transform_rotates_text=True, ha="left", va="bottom",
+        fontsize=7.5, color=color, path_effects=halo, zorder=5,
+    )  # fmt: skip
+
+
+def _within(ax: Axes, intensity: float) -> tuple[float, str]:
+    """Where a kernel stands, and its marker: one whose data all but stays in L2 is an arrow at the right edge."""
+    edge = ax.get_xlim()[1] / 1.35
+    return (intensity, "o") if intensity <= edge else (edge, ">")
+
+
+def _area(ax: Axes) -> float:
+    """Size of the axes as they now stand. [square inch]"""
+    box, (width, height) = ax.get_position(), ax.get_figure(root=True).get_size_inches()  # type: ignore[union-attr]
+    return float(box.width * width * box.height * height)
+
+
+def _radii(points: Sequence[Point]) -> list[float]:
+    """Radii whose squares go with time, the longest point's as large as looks well. [1/72 inch]"""
+    most = max((p.time_fraction for p in points), default=1.0)
+    largest = min(_LARGEST_POINTS, 30 * math.sqrt(most))
+    return [max(_SMALLEST_POINTS, largest * math.sqrt(p.time_fraction / most)) for p in points]
+
+
+def _percent(fraction: float) -> str:
+    return f"{fraction:.0%}" if fraction >= 0.01 else "<1%"
+
+
+def _draw_one(ax: Axes, report: Report, colours: Theme, scale: float, levels: bool) -> None:
+    points, ceilings = roofline_points(report), roofline_ceilings(report)
+    texts, lines = _draw_machine(ax, ceilings, colours.ceiling, colours, scale)
+    (x0, x1), (y0, _) = ax.get_xlim(), ax.get_ylim()
+    roof_x = np.geomspace(x0, x1, 200)
+    roof = np.minimum(roof_x * ceilings[0].value, max(c.value for c in ceilings if not c.is_memory)) / scale
+    ax.fill_between(roof_x, y0, roof, color=colours.grid, alpha=0.35, linewidth=0, zorder=0)
+    named = max(3, int(_area(ax) / _AREA_PER_LABEL))
+    labels: list[Label] = []
+    obstacles: list[Obstacle] = []
+    for rank, (point, radius) in enumerate(zip(points, _radii(points), strict=True)):
+        color, rate = colours.families[point.family], point.rate_flop_per_s / scale
+        at, marker = _within(ax, point.intensity_flop_per_byte)
+        at_l2 = point.l2_intensity_flop_per_byte
+        if levels and rank < named and at_l2 < at:
+            ax.plot([at_l2, at], [rate, rate], color=color, linewidth=0.6, alpha=0.6, zorder=2.5)
+            ax.plot(at_l2, rate, "o", markersize=3.5, color=color, markerfacecolor=colours.background, markeredgewidth=0.8, zorder=2.6)
+        ax.plot(
+            at, rate, marker, markersize=2 * radius, color=color, alpha=0.8, markeredgecolor=colours.background, markeredgewidth=0.7, zorder=3 + 1e-3 * rank
+        )
+        obstacles.append(Obstacle(x=at, y=rate, radius_points=radius))
+        if rank < named and point.time_fraction > 0.01:
+            text = f"{point.name}  {point.time_fraction:.0%}"
+            labels.append(Label(x=at, y=rate, radius_points=radius, text=text, color=color))
+    layer = LabelLayer(ax, labels, obstacles=obstacles, lines=lines, theme=colours)
+    layer.texts = texts
+    families = [f for f in FAMILY_NAMES if any(p.family == f for p in points)]
+    share = {f: sum(p.time_fraction for p in points if p.family == f) for f in families}
     handles = [
         Line2D([], [], marker="o", linestyle="", markersize=6, color=colours.families[f], label=f"{FAMILY_NAMES[f]}  {_percent(share[f])}")
         for f in sorted(families, key=lambda f: -share[f])
     ]
     if levels:
-        hollow = Line2D([], [], marker="o", linestyle="", markersize=4, color=colours.muted, markerfacecolor="none", label="the same, per byte of L2 traffic")
+        hollow = Line2D([], [], marker="o", linestyle="", markersize=4, color=colours.muted, markerfacecolor="none", label="per byte of L2 traffic")
         handles.append(hollow)
     total_s = float(report.times.duration_s.sum())
     missing = 1 - sum(share.values())

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 FORMATS = ("png", "svg", "pdf")
 DPI = 200
 _LEGEND_ROW_POINTS = 13.5
-_LEGEND_COLUMN_POINTS = 140.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,10 +177,11 @@ def headline(ax: Axes, title: str, subtitle: str, theme: str | Theme, *, legend:
     alone = place is not None and place.colspan.start == 0
     whole_width = place is not None and place.get_gridspec().ncols == 1
     width_points = 72 * float(figure.get_size_inches()[0]) * (1.0 if whole_width else float(ax.get_position().width))
-    quiet_points = 8.5 if width_points > 400 else 7.5
+    quiet_points, key_points = (8.5, 8.0) if width_points > 400 else (7.5, 7.0)
     subtitle = wrap(subtitle, int(width_points / (quiet_points * 0.56)))
     title_points = min(12.0, width_points / (0.66 * max(len(title), 1)))
-    columns = max(1, min(len(legend), int(width_points / _LEGEND_COLUMN_POINTS)))
+    entry_points = key_points * 0.57 * max((len(str(entry.get_label())) for entry in legend), default=0) + 3 * key_points
+    columns = max(1, min(len(legend), int((width_points - 40) / entry_points)))
     low = 8.0 + _LEGEND_ROW_POINTS * -(-len(legend) // columns)
     high = low + quiet_points * 1.4 * (1 + subtitle.count("\n")) + 2 if subtitle else low
     # an empty title keeps the room free; the words themselves stand outside the layout, so that they may start at the figure's edge
@@ -193,13 +193,17 @@ def headline(ax: Axes, title: str, subtitle: str, theme: str | Theme, *, legend:
             va="bottom", annotation_clip=False,
         )  # fmt: skip
         label.set_in_layout(False)
-    return add_legend(ax, legend, colours, columns=columns) if legend else None
+    if not legend:
+        return None
+    key = add_legend(ax, legend, colours, columns=columns, fontsize=key_points)
+    key.set_in_layout(False)
+    return key
 
 
-def add_legend(ax: Axes, handles: Sequence[Artist], theme: str | Theme, *, columns: int = 1) -> Legend:
+def add_legend(ax: Axes, handles: Sequence[Artist], theme: str | Theme, *, columns: int = 1, fontsize: float = 8.0) -> Legend:
     """What the colours mean, over the upper left corner of the axes."""
     return ax.legend(
-        handles=handles, loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.0, borderpad=0.2, ncols=columns, fontsize=8,
+        handles=handles, loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.0, borderpad=0.2, ncols=columns, fontsize=fontsize,
         labelcolor=theme_named(theme).ink, frameon=False, handletextpad=0.5, labelspacing=0.35, columnspacing=1.4, handlelength=1.3,
     )  # fmt: skip
 
