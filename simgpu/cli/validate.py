@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def command(
             click.echo(f"\r\x1b[K{name}", err=True, nl=False)
 
     wanted = Wanted(family=family, gpu=gpu, source=source)
-    validation = validate(files, wanted=wanted, progress=progress)
+    validation = validate(files, wanted=wanted, jobs=os.cpu_count() or 1, progress=progress)
     progress("")
     check_wanted(wanted, validation)
     if json_path == "-":

@@ -11,13 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from simgpu.api import simulate
-from simgpu.errors import SimgpuError
 from simgpu.frontends.zoo import zoo_has, zoo_model
-from simgpu.report.report import Report
+from simgpu.validation.model_runs import Outcome, Run, run_all
 from simgpu.validation.outcome import Validation, Wanted, check_unit, described
 from simgpu.validation.score import Group, Results, Skipped
-from simgpu.validation.stacks import Stack, host_of, stack_of
+from simgpu.validation.stacks import Stack, stack_of
 from simgpu.validation.table import Row, Table
 
 FAMILY = "model"
@@ -30,26 +28,6 @@ _PER_SAMPLE = {"images/s", "sequences/s", "samples/s", "samples/s per GPU"}
 _OTHERS = {"neusight_ms": "NeuSight", "habitat_ms": "Habitat", "li_ms": "Li", "roofline_ms": "their roofline"}
 # NeuSight's A100-40 labels of these are 0.66-0.69 of the sum of its own operators.
 _DOUBTFUL = (("bert-large", None), ("gpt2-large", 4))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """What is simulated; rows that measured the same share it."""
-
-    model: str
-    gpu: str
-    batch: int
-    dtype: str
-    runtime: str
-    host: str
-    attention: str | None
-    options: tuple[tuple[str, Any], ...]
-
-    def simulate(self) -> Report:
-        host = host_of(self.host) if self.host else None
-        return simulate(
-            self.model, self.gpu, batch=self.batch, dtype=self.dtype, runtime=self.runtime, host=host, attention=self.attention, **dict(self.options)
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,8 +175,8 @@ def _options(row: Row, name: str, mode: str, stack: Stack) -> dict[str, Any] | s
     return options
 
 
-def model_file(table: Table, wanted: Wanted) -> Validation:
-    """Predicts a file of whole models."""
+def model_file(table: Table, wanted: Wanted, jobs: int = 1) -> Validation:
+    """Predicts a file of whole models, in so many processes."""
     cases: list[ModelCase] = []
     skipped: list[Skipped] = []
     for row in table.rows():
@@ -213,15 +191,10 @@ def model_file(table: Table, wanted: Wanted) -> Validation:
             skipped.append(Skipped(group=found.group, row=found.row, reason=gpu))
         else:
             cases.append(found)
-    reports: dict[Run, Report | str] = {}
-    for run in dict.fromkeys(case.run for case in cases):
-        try:
-            reports[run] = run.simulate()
-        except SimgpuError as error:
-            reports[run] = _why(run, str(error))
-    predicted: list[tuple[ModelCase, Report]] = []
+    outcomes = run_all([case.run for case in cases], jobs)
+    predicted: list[tuple[ModelCase, Outcome]] = []
     for case in cases:
-        outcome = reports[case.run]
+        outcome = outcomes[case.run]
         if isinstance(outcome, str):
             skipped.append(Skipped(group=case.group, row=case.row, reason=outcome))
         else:
@@ -229,25 +202,16 @@ def model_file(table: Table, wanted: Wanted) -> Validation:
     return Validation(results=_results(table.path, predicted), skipped=tuple(skipped))
 
 
-def _why(run: Run, error: str) -> str:
-    unknown = re.match(r"unknown model '([^']+)'", error)
-    return f"no network '{unknown[1]}' in the zoo" if unknown else error
-
-
-def _results(path: Path, predicted: list[tuple[ModelCase, Report]]) -> tuple[Results, ...]:
+def _results(path: Path, predicted: list[tuple[ModelCase, Outcome]]) -> tuple[Results, ...]:
     if not predicted:
         return ()
     measured = np.array([case.measured_s for case, _ in predicted])
-    times = np.array([report.latency_s for _, report in predicted])
+    times = np.array([outcome.latency_s for _, outcome in predicted])
     check_unit(path, predicted[0][0].row, times, measured)
     others: dict[str, np.ndarray[Any, np.dtype[np.float64]]] = defaultdict(lambda: np.full(len(predicted), np.nan))
     for i, (case, _) in enumerate(predicted):
         for name, value in case.published_s.items():
             others[name][i] = value
-
-    def explain(i: int) -> str:
-        case, report = predicted[i]
-        return explain_run(case.run, report)
 
     return (
         Results(
@@ -256,22 +220,8 @@ def _results(path: Path, predicted: list[tuple[ModelCase, Report]]) -> tuple[Res
             rows=[case.row for case, _ in predicted],
             measured_s=measured,
             predicted_s=times,
-            roofline_s=np.array([float(report.times.roofline_s.sum()) for _, report in predicted]),
-            explain=explain,
+            roofline_s=np.array([outcome.roofline_s for _, outcome in predicted]),
+            explain=lambda i: predicted[i][1].explanation,
             published_s=dict(others),
         ),
-    )
-
-
-def explain_run(run: Run, report: Report) -> str:
-    """What the model says about a run: what it waits for, and where the time goes."""
-    device = float(report.times.duration_s.sum())
-    by_label: dict[str, float] = defaultdict(float)
-    for kernel, seconds in zip(report.kernels.kernels, report.times.duration_s, strict=True):
-        by_label[kernel.label] += float(seconds)
-    top = ", ".join(f"{label} {100 * s / device:.0f} %" for label, s in sorted(by_label.items(), key=lambda item: -item[1])[:5])
-    options = "".join(f" {key}={value}" for key, value in run.options)
-    return (
-        f"{run.model} batch {run.batch}{options} {run.dtype} {run.runtime}: {len(report.kernels)} kernels, {device * 1e3:.3g} ms on the device ({top}); "
-        f"host '{report.host.name}' {report.host.launch_s * 1e6:.3g} µs a launch"
     )

@@ -38,18 +38,21 @@ def data_files(path: Path) -> list[Path]:
 
 
 def validate(
-    paths: Iterable[Path], *, wanted: Wanted | None = None, cost_model: Pricer | None = None, progress: Callable[[str], None] = lambda _: None
+    paths: Iterable[Path], *, wanted: Wanted | None = None, cost_model: Pricer | None = None, jobs: int = 1, progress: Callable[[str], None] = lambda _: None
 ) -> Validation:
     """Predicts every row of the files.
 
     A file that cannot be used becomes one of `problems`; the others run all the same.
+
+    Args:
+        jobs: Processes for whole models.
     """
     wanted, cost_model = wanted or Wanted(), cost_model or CostModel()
     total = Validation()
     for path in paths:
         progress(path.name)
         try:
-            total += _file(read_table(path), wanted, cost_model)
+            total += _file(read_table(path), wanted, cost_model, jobs)
         except DataError as error:
             total += Validation(problems=(str(error),))
     return total
@@ -66,9 +69,9 @@ def check_wanted(wanted: Wanted, validation: Validation) -> None:
     raise OptionError(f"no rows for {', '.join(f'--{k} {v}' for k, v in (('family', wanted.family), ('gpu', wanted.gpu), ('source', wanted.source)) if v)}")
 
 
-def _file(table: Table, wanted: Wanted, cost_model: Pricer) -> Validation:
+def _file(table: Table, wanted: Wanted, cost_model: Pricer, jobs: int) -> Validation:
     if find_format(table) is None and is_model_table(table):
-        return model_file(table, wanted)
+        return model_file(table, wanted, jobs)
     kind = recognise(table)
     problems = []
     if unknown := kind.unknown_columns(table):

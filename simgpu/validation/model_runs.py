@@ -1,0 +1,148 @@
+"""Many runs of networks, fast: graphs and kernels are shared by runs that differ only in GPU or host.
+
+The same steps as `simgpu.api.simulate` on one stream, without the timeline and memory of a report; a test holds both
+to the same latency.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Any
+
+from simgpu.arch.loader import load_gpu
+from simgpu.arch.spec import GPU
+from simgpu.cost.model import CostModel
+from simgpu.cost.times import KernelTimes
+from simgpu.errors import SimgpuError
+from simgpu.frontends.load import load_model
+from simgpu.kernels.kernel import KernelGraph
+from simgpu.kernels.lower import lower
+from simgpu.passes.pipeline import prepare
+from simgpu.runtime import runtime as runtime_named
+from simgpu.sim.closed_form import finish_times
+from simgpu.sim.host import default_host, plan_launches
+from simgpu.validation.stacks import host_of
+
+_RUNS_PER_TASK = 12  # neighbours share graphs, so they go to the same process
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A network, what it runs on, and how.
+
+    Attributes:
+        host: Name of a host for `simgpu.validation.stacks.host_of`; "" = the usual one of the GPU's time.
+        options: Of the network: image_size, seq_len …
+    """
+
+    model: str
+    gpu: str
+    batch: int
+    dtype: str
+    runtime: str
+    host: str = ""
+    attention: str | None = None
+    options: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a run yields.
+
+    Attributes:
+        roofline_s: Sum of the kernels' datasheet rooflines. [s]
+        explanation: What the time goes into, in words.
+    """
+
+    latency_s: float
+    roofline_s: float
+    explanation: str
+
+
+def run_all(runs: Iterable[Run], jobs: int = 1) -> dict[Run, Outcome | str]:
+    """The outcome of each run, or why it cannot be simulated.
+
+    Args:
+        jobs: Processes to spread the runs over.
+    """
+    # Runs of the same graph come one after the other.
+    todo = sorted(dict.fromkeys(runs), key=lambda r: (r.model, r.options, r.batch, r.runtime, r.dtype, r.gpu))
+    chunks = [todo[i : i + _RUNS_PER_TASK] for i in range(0, len(todo), _RUNS_PER_TASK)]
+    if jobs < 2 or len(chunks) < 2:
+        return dict(zip(todo, (outcome for chunk in chunks for outcome in _run_chunk(chunk)), strict=True))
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("fork" if "fork" in methods else "spawn")
+    with ProcessPoolExecutor(max_workers=min(jobs, len(chunks)), mp_context=context) as pool:
+        return dict(zip(todo, (outcome for chunk in pool.map(_run_chunk, chunks) for outcome in chunk), strict=True))
+
+
+def _run_chunk(runs: Sequence[Run]) -> list[Outcome | str]:
+    return [_outcome(run) for run in runs]
+
+
+def _outcome(run: Run) -> Outcome | str:
+    try:
+        return run_model(run)
+    except SimgpuError as error:
+        unknown = re.match(r"unknown model '([^']+)'", str(error))
+        return f"no network '{unknown[1]}' in the zoo" if unknown else str(error)
+
+
+def run_model(run: Run) -> Outcome:
+    """Runs a network once.
+
+    Raises:
+        SimgpuError: It cannot be simulated.
+    """
+    gpu, stack = load_gpu(run.gpu), runtime_named(run.runtime)
+    host = host_of(run.host) if run.host else default_host(gpu)
+    kernels = _kernels(run.model, run.batch, run.options, run.dtype, run.runtime, run.attention, _Like(gpu))
+    times = _cost_model().price(kernels, gpu, graph_replay=stack.graph_replay)
+    launches = plan_launches(host, stack, kernels, times.duration_s)
+    finish_s = finish_times(launches.available_s, times.duration_s)
+    latency_s = max(float(finish_s[-1]), launches.host_end_s) if len(finish_s) else launches.host_end_s
+    return Outcome(latency_s=latency_s, roofline_s=float(times.roofline_s.sum()), explanation=_explain(run, kernels, times, host.name, host.launch_s))
+
+
+@cache
+def _cost_model() -> CostModel:
+    return CostModel()
+
+
+class _Like:
+    """A GPU that equals all of its architecture and compute capability: they launch the same kernels."""
+
+    def __init__(self, gpu: GPU) -> None:
+        self.gpu = gpu
+        self.kind = (gpu.architecture, gpu.compute_capability)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Like) and self.kind == other.kind
+
+    def __hash__(self) -> int:
+        return hash(self.kind)
+
+
+@lru_cache(maxsize=8)
+def _kernels(model: str, batch: int, options: tuple[tuple[str, Any], ...], dtype: str, runtime: str, attention: str | None, like: _Like) -> KernelGraph:
+    graph = load_model(model, batch=batch, **dict(options))
+    return lower(prepare(graph, gpu=like.gpu, precision=dtype, runtime=runtime, attention=attention), gpu=like.gpu, precision=dtype, runtime=runtime)
+
+
+def _explain(run: Run, kernels: KernelGraph, times: KernelTimes, host: str, launch_s: float) -> str:
+    device_s = float(times.duration_s.sum())
+    by_label: dict[str, float] = defaultdict(float)
+    for kernel, seconds in zip(kernels.kernels, times.duration_s.tolist(), strict=True):
+        by_label[kernel.label] += seconds
+    top = ", ".join(f"{label} {100 * s / device_s:.0f} %" for label, s in sorted(by_label.items(), key=lambda item: -item[1])[:5])
+    options = "".join(f" {key}={value}" for key, value in run.options)
+    return (
+        f"{run.model} batch {run.batch}{options} {run.dtype} {run.runtime}: {len(kernels)} kernels, {device_s * 1e3:.3g} ms on the device ({top}); "
+        f"host '{host}' {launch_s * 1e6:.3g} µs a launch"
+    )
