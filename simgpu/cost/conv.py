@@ -33,6 +33,8 @@ _TENSOR_TILES = {
     "bwd_weight": ((256, 64), (128, 128), (64, 128), (128, 64), (64, 64)),
 }
 _SPLITS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
+# Non-fused Winograd: filter size and outputs a tile along one axis, as cuDNN's kernels are named (winograd_..._9x9_5x5 for 5x5).
+_WINOGRAD_SIZES = ((3, 4), (5, 5))
 # Non-fused Winograd's batched GEMM, as (tiles, filters).
 _WINOGRAD_TILES = ((128, 128), (128, 64), (64, 128), (64, 64), (32, 128), (128, 32))
 # Output block (images, rows, columns) of a fused Winograd CTA with 32 filters, by generation.
@@ -60,7 +62,7 @@ def price_conv(t: SimpleNamespace, m: Machine) -> Parts:
     if not tensor and m.generation not in _NO_WINOGRAD:
         if direction != "bwd_weight":
             found.append(_winograd_fused(t, m, direction))
-        found.append(_winograd_non_fused(t, m, direction))
+        found += [_winograd_non_fused(t, m, direction, taps, outputs) for taps, outputs in _WINOGRAD_SIZES]
     if direction == "bwd_data" and not tensor:
         found.append(_scatter(t, m))
     alternatives = []
@@ -73,7 +75,7 @@ def price_conv(t: SimpleNamespace, m: Machine) -> Parts:
     return replace(
         best,
         latency_s=best.latency_s + f.conv_fixed_s,
-        energy_flop=best.executed_flop * energy_per_flop_ratio(m, t.dtype, t.pipe),
+        energy_flop=best.executed_flop * energy_per_flop_ratio(m, t.dtype, t.pipe) * f.conv_energy_ratio,
     )
 
 
@@ -114,7 +116,7 @@ def _implicit_gemm(t: SimpleNamespace, m: Machine, direction: str, tensor: bool)
         rows, cols, depth = (c, k, t.n * _pad(t.p * t.q, 8.0)) if tensor else (taps * c, k, t.n * _pad(t.p * t.q, 8.0))
         batch = batch * taps if tensor else batch  # tensor-core tiles do not span filter taps
         row_bytes, col_bytes, out_bytes = t.x_bytes, t.y_bytes, t.w_bytes
-        gain = f.backward_weight_efficiency
+        gain = f.backward_weight_efficiency * np.where(taps == 1, f.backward_weight_pointwise, 1.0)
     parts, ctas = tile_work(
         m,
         rows=rows,
@@ -166,8 +168,8 @@ def _depthwise(t: SimpleNamespace, m: Machine, direction: str) -> Alternative:
     return parts, ((t.groups == t.c) & (t.groups > 1))[np.newaxis], ["direct depthwise"]
 
 
-def _winograd_possible(t: SimpleNamespace) -> Any:
-    return (t.r == 3) & (t.s == 3) & (t.stride_h == 1) & (t.stride_w == 1) & (t.dilation_h == 1) & (t.dilation_w == 1) & (t.groups == 1)
+def _winograd_possible(t: SimpleNamespace, taps: int) -> Any:
+    return (t.r == taps) & (t.s == taps) & (t.stride_h == 1) & (t.stride_w == 1) & (t.dilation_h == 1) & (t.dilation_w == 1) & (t.groups == 1)
 
 
 def _winograd_fused(t: SimpleNamespace, m: Machine, direction: str) -> Alternative:
@@ -196,28 +198,29 @@ def _winograd_fused(t: SimpleNamespace, m: Machine, direction: str) -> Alternati
         ctas_per_sm=2.0,
         dram_bytes=None,
     )
-    possible = _winograd_possible(t) & (t.n % bn == 0)
+    possible = _winograd_possible(t, 3) & (t.n % bn == 0)
     return parts, possible, [f"Winograd F(2x2,3x3) fused {b[0]}x{b[1]}x{b[2]}" for b in blocks]
 
 
-def _winograd_non_fused(t: SimpleNamespace, m: Machine, direction: str) -> Alternative:
-    """F(4×4, 3×3) as transforms around 36 batched GEMMs: a quarter of the multiplies, paid in memory traffic."""
+def _winograd_non_fused(t: SimpleNamespace, m: Machine, direction: str, taps: int, outputs: int) -> Alternative:
+    """F(4×4, 3×3) as transforms around 36 batched GEMMs: a quarter of the multiplies, paid in memory traffic; F(5×5, 5×5) around 81."""
     f = m.factors
+    points = float((outputs + taps - 1) ** 2)
     ndim = max(1, np.ndim(m.num_sms))
     pairs = [(tile, s) for tile in _WINOGRAD_TILES for s in ((1,) if direction != "bwd_weight" else (1, 2, 4))]
     bm, bn, split = candidates([p[0][0] for p in pairs], [p[0][1] for p in pairs], [p[1] for p in pairs], ndim=ndim)
     rows, cols, ci, co = (t.h, t.w, t.k, t.c) if direction == "bwd_data" else (t.p, t.q, t.c, t.k)
     images = t.n if direction == "bwd_weight" else _pad(t.n, 16.0)  # cuDNN pads the batch to 16; seen in every recorded grid
-    tiles = images * np.ceil(rows / 4.0) * np.ceil(cols / 4.0)
+    tiles = images * np.ceil(rows / outputs) * np.ceil(cols / outputs)
     size = t.x_bytes
-    v_bytes, u_bytes, o_bytes = 36.0 * tiles * ci * size, 36.0 * ci * co * size, 36.0 * tiles * co * size
+    v_bytes, u_bytes, o_bytes = points * tiles * ci * size, points * ci * co * size, points * tiles * co * size
     g_rows, g_cols, g_depth = (ci, co, tiles) if direction == "bwd_weight" else (tiles, co, ci)
     parts, ctas = tile_work(
         m,
         rows=g_rows,
         cols=g_cols,
         depth=g_depth,
-        batch=36.0,
+        batch=points,
         bm=bm,
         bn=bn,
         split=split,
@@ -238,7 +241,7 @@ def _winograd_non_fused(t: SimpleNamespace, m: Machine, direction: str) -> Alter
         dram = bytes_ * (1.0 - resident_fraction(bytes_, m.l2_bytes))
         return np.maximum(dram / m.dram_bytes_per_s, bytes_ / m.l2_bytes_per_s), dram
 
-    x_bytes, y_bytes, w_bytes = t.n * t.c * t.h * t.w * size, t.n * t.k * t.p * t.q * size, t.c * t.k * 9.0 * size
+    x_bytes, y_bytes, w_bytes = t.n * t.c * t.h * t.w * size, t.n * t.k * t.p * t.q * size, t.c * t.k * float(taps**2) * size
     source, result = (y_bytes, x_bytes) if direction == "bwd_data" else (x_bytes, y_bytes)
     if direction == "bwd_weight":
         passes = [moved_s(x_bytes + v_bytes), moved_s(y_bytes + o_bytes), moved_s(w_bytes + u_bytes)]
@@ -253,8 +256,8 @@ def _winograd_non_fused(t: SimpleNamespace, m: Machine, direction: str) -> Alter
         dram_bytes=gemm_dram + sum((p[1] for p in passes), np.float64(0.0)),
         l2_bytes=parts.l2_bytes + 2.0 * (v_bytes + u_bytes + o_bytes),
     )
-    names = [f"Winograd F(4x4,3x3) {tile[0]}x{tile[1]}{f' split-K {s}' if s > 1 else ''}" for tile, s in pairs]
-    possible = _winograd_possible(t) & ((split == 1) | (ctas <= 16.0 * m.num_sms))
+    names = [f"Winograd F({outputs}x{outputs},{taps}x{taps}) {tile[0]}x{tile[1]}{f' split-K {s}' if s > 1 else ''}" for tile, s in pairs]
+    possible = _winograd_possible(t, taps) & ((split == 1) | (ctas <= 16.0 * m.num_sms))
     return parts, possible, names
 
 
