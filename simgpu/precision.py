@@ -158,6 +158,20 @@ def math_of(policy: Precision, op_class: str, gpu: Units) -> Math:
     return unit_for("fp64", gpu) if policy.storage == "fp64" else Math("fp32", "vector")
 
 
+_NARROW = {"int8": "int8", "uint8": "int8", "fp8": "fp8", "fp8_e5m2": "fp8", "fp4": "fp4"}
+
+
+def product_math(policy: Precision, a: str, b: str, gpu: Units) -> Math:
+    """The format and pipe of a product of operands stored in these formats.
+
+    Two narrow operands are multiplied as they are, whatever the policy (a quantised model says so itself). Where the policy
+    quantises, products of tensors it did not quantise (the scores of attention) are computed in its storage format.
+    """
+    if a in _NARROW and b in _NARROW:
+        return unit_for(max(_NARROW[a], _NARROW[b], key=("fp4", "int8", "fp8").index), gpu)
+    return unit_for(policy.storage if policy.activations else policy.math, gpu)
+
+
 _UNIT_NAMES = {"tf32": "TF32 tensor cores", "int8": "INT8 (dp4a or tensor) unit", "fp64": "FP64 unit"}
 
 
@@ -177,5 +191,7 @@ def precision_assumptions(policy: Precision, gpu: Units) -> tuple[str, ...]:
     if policy.name == "fp32" and gpu.tensor_flop_per_clk("tf32") > 0:
         notes.append("fp32 is computed on FP32 units; PyTorch lets cuDNN convolutions use TF32 unless told otherwise (dtype tf32 shows that)")
     if policy.autocast:
-        notes.append("amp: as in PyTorch autocast, softmax, normalisation and sums run in fp32, and the cast of a weight lasts for one step")
+        notes.append(
+            "amp: PyTorch autocast runs softmax, normalisation and sums in fp32 and casts each weight once a step; TensorRT converts weights when it builds"
+        )
     return tuple(notes)

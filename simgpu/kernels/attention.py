@@ -45,7 +45,8 @@ def attention(low: Lowering, op: Op) -> None:
     )
     reads = [_operand(low, op, x) for x in (q, k, v)]
     reads += [low.access(t) for t in dict.fromkeys(op.inputs[3:]) if t]
-    low.emit(op, work, label="attention decode" if q_len == 1 else "attention", reads=reads, writes=[low.access(t) for t in op.outputs if t])
+    label = "attention decode" if q_len == 1 else "attention"
+    low.emit(op, work, label=label, reads=reads, writes=[low.access(t) for t in op.outputs if t], math_=low.product_math(q, k))
     if len(out.shape) == 4 and q_len > 1:
         low.place(out.name, Layout(out.name, (heads * q_len * v_size, v_size, heads * v_size, 1)))
 

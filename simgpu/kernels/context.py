@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeVar
 
@@ -11,7 +12,7 @@ from simgpu.errors import ModelError
 from simgpu.graph.ir import Graph, Op, Tensor
 from simgpu.kernels.kernel import Access, Kernel, Stream, Work
 from simgpu.passes.fused import algorithmic_flop, op_names
-from simgpu.precision import Math, Precision, math_of, op_class
+from simgpu.precision import Math, Precision, math_of, op_class, product_math
 from simgpu.runtime import Runtime
 
 Strides = tuple[int, ...]
@@ -45,7 +46,7 @@ class Lowering:
         self.assumptions: dict[str, None] = {}
         self._layouts: dict[str, Layout] = {}
         self._writer: dict[str, int] = {}
-        self._bytes: dict[str, float] = {}
+        self._accesses: dict[str, Access] = {}
         self._sizes: dict[str, float] = {}
         self._math: dict[str, Math] = {}
 
@@ -72,16 +73,17 @@ class Lowering:
         return size
 
     def bytes_of(self, name: str) -> float:
-        size = self._bytes.get(name)
-        if size is None:
-            tensor = self.graph.tensors[name]
-            size = self._bytes[name] = float(tensor.bytes)
-        return size
+        """Bytes of a tensor. [B]"""
+        tensor = self.graph.tensors[name]
+        return float(math.ceil(tensor.elements * self.itemsize(tensor)))
 
     def access(self, name: str) -> Access:
         """All of a tensor's elements, in the buffer that holds them."""
-        layout = self._layouts.get(name)
-        return Access(tensor=name if layout is None else layout.base, bytes=self.bytes_of(name))
+        found = self._accesses.get(name)
+        if found is None:
+            layout = self._layouts.get(name)
+            found = self._accesses[name] = Access(tensor=name if layout is None else layout.base, bytes=self.bytes_of(name))
+        return found
 
     def part(self, name: str, bytes_: float) -> Access:
         """Some of a tensor's bytes."""
@@ -99,6 +101,7 @@ class Lowering:
     def place(self, name: str, layout: Layout) -> None:
         """Says where a tensor lies: a view names another tensor's buffer."""
         self._layouts[name] = layout
+        self._accesses.pop(name, None)
 
     def contiguous(self, op: Op, name: str) -> Access:
         """The tensor with its elements in order; a strided view is copied first, as PyTorch's `.contiguous()` does."""
@@ -125,6 +128,14 @@ class Lowering:
             found = self._math[op_type] = math_of(self.precision, op_class(op_type), self.gpu)
         return found
 
+    def product_math(self, a: Tensor, b: Tensor) -> Math:
+        """Format and pipe of a product of two tensors."""
+        key = f"{a.dtype}·{b.dtype}"
+        found = self._math.get(key)
+        if found is None:
+            found = self._math[key] = product_math(self.precision, a.dtype, b.dtype, self.gpu)
+        return found
+
     def assume(self, text: str) -> None:
         self.assumptions[text] = None
 
@@ -136,7 +147,7 @@ class Lowering:
         label: str,
         reads: Iterable[Access],
         writes: Iterable[Access],
-        math: Math | None = None,
+        math_: Math | None = None,
         flop: float | None = None,
         suffix: str = "",
         internal: bool = False,
@@ -149,11 +160,12 @@ class Lowering:
             internal: The library launches it within the call that launches the op's main kernel.
         """
         reads, writes = tuple(reads), tuple(writes)
-        waits = {self._writer[a.tensor] for a in reads if a.tensor in self._writer}
+        writer = self._writer
+        waits = {writer[a.tensor] for a in reads if a.tensor in writer}
         index = len(self.kernels)
         for access in writes:
-            self._writer[access.tensor] = index
-        format_, pipe = math or self.math(op.type)
+            writer[access.tensor] = index
+        format_, pipe = math_ or self.math(op.type)
         self.kernels.append(
             Kernel(
                 name=f"{op.name}/{suffix}" if suffix else op.name,
@@ -162,7 +174,7 @@ class Lowering:
                 pipe=pipe,
                 label=label,
                 op=op.name,
-                ops=op_names(op) if op.attrs else (op.name,),
+                ops=op_names(op),
                 scope=op.scope,
                 reads=reads,
                 writes=writes,
@@ -170,7 +182,7 @@ class Lowering:
                 internal=internal,
             )
         )
-        self.deps.append(tuple(sorted(waits)))
+        self.deps.append(tuple(sorted(waits)) if len(waits) > 1 else tuple(waits))
 
 
 def contiguous_strides(shape: tuple[int, ...]) -> Strides:
@@ -249,4 +261,4 @@ def int_attr(op: Op, name: str, default: int = 0) -> int:
 def ints_attr(op: Op, name: str) -> tuple[int, ...]:
     """An attribute that is a tuple of integers; () if absent."""
     value = op.attrs.get(name, ())
-    return tuple(int(v) for v in value) if isinstance(value, tuple) else ()
+    return value if isinstance(value, tuple) else ()

@@ -7,14 +7,14 @@ import math
 from simgpu.graph.ir import Op, Tensor
 from simgpu.kernels.context import Lowering, int_attr, ints_attr, rule
 from simgpu.kernels.gemm import epilogue_label, extra_reads
-from simgpu.kernels.kernel import Access, Conv, Stream
+from simgpu.kernels.kernel import Access, Conv, Gemm, Stream
 from simgpu.precision import POINTWISE, Math, unit_for
 
 
-@rule("Conv", "FusedConv")
+@rule("Conv", "ConvInteger", "QLinearConv")
 def conv(low: Lowering, op: Op) -> None:
     """One kernel, with the bias and whatever was fused in its epilogue."""
-    x, w, y = low.input(op, 0), low.input(op, 1), low.tensor(op.outputs[0])
+    x, w, y = low.input(op, 0), low.input(op, 3 if op.type == "QLinearConv" else 1), low.tensor(op.outputs[0])
     _launch(low, op, x=x, w=w, y=y, big=x, small=y, direction="fwd", label="conv")
 
 
@@ -23,6 +23,25 @@ def conv_transpose(low: Lowering, op: Op) -> None:
     """The gradient with respect to the input of the convolution that would turn this op's output into its input."""
     x, w, y = low.input(op, 0), low.input(op, 1), low.tensor(op.outputs[0])
     _launch(low, op, x=x, w=w, y=y, big=y, small=x, direction="bwd_data", label="transposed conv")
+
+
+@rule("DeformConv")
+def deform_conv(low: Lowering, op: Op) -> None:
+    """Bilinear samples are gathered into columns, which one GEMM multiplies.
+
+    Source: torchvision `deform_conv2d`: `deformable_im2col`, then a matrix product for each group.
+    """
+    x, w, y = low.input(op, 0), low.input(op, 1), low.tensor(op.outputs[0])
+    groups, taps = int_attr(op, "group", 1), math.prod(w.shape[1:])
+    pixels = y.elements // max(y.shape[1], 1)
+    columns = Access(tensor=f"{op.name}:columns", bytes=pixels * groups * taps * low.itemsize(x))
+    gather = Stream(elements=pixels * groups * taps, instructions=30.0, pattern="gather", window=4.0, itemsize=low.itemsize(x))
+    reads = (low.contiguous(op, x.name), *(low.access(t) for t in op.inputs[2:3] if t))
+    low.emit(op, gather, label="deformable im2col", reads=reads, writes=(columns,), math_=low.math(POINTWISE), flop=0.0, suffix="columns", internal=True)
+    work = Gemm(
+        batch=groups, m=pixels, n=w.shape[0] // groups, k=taps, a_bytes=low.itemsize(x), b_bytes=low.itemsize(w), out_bytes=low.itemsize(y), layout="nn"
+    )
+    low.emit(op, work, label="deformable conv", reads=(columns, low.access(w.name)), writes=(low.access(y.name),), math_=low.product_math(x, w))
 
 
 def problem(op: Op, *, big: Tensor, small: Tensor, w: Tensor, direction: str, layout: str, itemsizes: tuple[float, float, float]) -> Conv:
@@ -73,16 +92,16 @@ def is_depthwise(w: Tensor, groups: int) -> bool:
     return groups > 1 and w.shape[1] == 1
 
 
-def conv_math(low: Lowering, op: Op, w: Tensor) -> Math:
+def conv_math(low: Lowering, op: Op, x: Tensor, w: Tensor) -> Math:
     """Depthwise convolutions never run on tensor cores: they accumulate in fp32 on CUDA cores."""
-    found = low.math(op.type)
+    found = low.product_math(x, w)
     if found.pipe == "tensor" and is_depthwise(w, int_attr(op, "group", 1)):
         return low.math(POINTWISE) if found.dtype != "fp64" else unit_for("fp64", low.gpu)
     return found
 
 
 def _launch(low: Lowering, op: Op, *, x: Tensor, w: Tensor, y: Tensor, big: Tensor, small: Tensor, direction: str, label: str) -> None:
-    math_ = conv_math(low, op, w)
+    math_ = conv_math(low, op, x, w)
     on_tensor = math_.pipe == "tensor"
     sizes = (low.itemsize(big), low.itemsize(w), low.itemsize(small))
     work = problem(op, big=big, small=small, w=w, direction=direction, layout="nhwc" if on_tensor or low.runtime.channels_last else "nchw", itemsizes=sizes)
@@ -98,9 +117,9 @@ def _launch(low: Lowering, op: Op, *, x: Tensor, w: Tensor, y: Tensor, big: Tens
         op,
         work,
         label=epilogue_label(title, op),
-        reads=(*reads, *extra_reads(low, op, 2)),
+        reads=(*reads, *extra_reads(low, op, op.inputs.index(w.name) + 1)),
         writes=[low.access(t) for t in op.outputs if t],
-        math=math_,
+        math_=math_,
     )
 
 
@@ -119,6 +138,6 @@ def _to_nhwc(low: Lowering, op: Op, tensor: Tensor, source: Access) -> Access:
     )
     target = Access(tensor=f"{tensor.name}:nhwc:{op.name}", bytes=low.bytes_of(tensor.name))
     work = Stream(elements=tensor.elements, pattern="transpose", itemsize=low.itemsize(tensor))
-    what = "filter" if tensor.name == op.inputs[1] else "input"
-    low.emit(op, work, label="NCHW → NHWC", reads=(source,), writes=(target,), math=low.math(POINTWISE), flop=0.0, suffix=f"nhwc:{what}", internal=True)
+    what = "input" if tensor.name == op.inputs[0] else "filter"
+    low.emit(op, work, label="NCHW → NHWC", reads=(source,), writes=(target,), math_=low.math(POINTWISE), flop=0.0, suffix=f"nhwc:{what}", internal=True)
     return target

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from simgpu.graph.ir import Op, Tensor
 from simgpu.kernels.context import Layout, Lowering, Strides, int_attr, is_dense, keeps_rows, rule
 from simgpu.kernels.kernel import Access, Stream
-from simgpu.passes.fused import POINTWISE, members
+from simgpu.passes.fused import POINTWISE, algorithmic_flop, members
 
 
 class Instructions(NamedTuple):
@@ -43,7 +43,6 @@ INSTRUCTIONS: dict[str, Instructions] = {
     "Mean": Instructions(1),
     "Sum": Instructions(1),
     "BatchNormalization": Instructions(2),  # x · a + b, after a and b of the channel
-    "BiasGelu": Instructions(24, 1),
     "QuantizeLinear": Instructions(5),  # multiply, round, saturate on both sides, pack
     "DynamicQuantizeLinear": Instructions(7),
     "DequantizeLinear": Instructions(3),
@@ -52,14 +51,11 @@ INSTRUCTIONS: dict[str, Instructions] = {
     "Div": Instructions(8, 1),
     "Reciprocal": Instructions(8, 1),
     "Sqrt": Instructions(8, 1),
-    "Rsqrt": Instructions(3, 1),
     "Exp": Instructions(6, 1),
     "Log": Instructions(20),
     "Sigmoid": Instructions(14, 2),  # exp, add, division
     "Swish": Instructions(15, 2),
-    "Silu": Instructions(15, 2),
     "QuickGelu": Instructions(16, 2),
-    "SwiGLU": Instructions(16, 2),
     "Tanh": Instructions(16, 2),
     "Softplus": Instructions(28, 1),
     "Softsign": Instructions(10, 1),
@@ -68,7 +64,6 @@ INSTRUCTIONS: dict[str, Instructions] = {
     "Celu": Instructions(22, 2),
     "Selu": Instructions(15, 1),
     "Gelu": Instructions(23, 1),  # erf, and three around it
-    "FastGelu": Instructions(22, 2),
     "Erf": Instructions(20, 1),
     "Pow": Instructions(44, 2),  # powf works in two floats for its accuracy
     "Sin": Instructions(24),
@@ -76,20 +71,15 @@ INSTRUCTIONS: dict[str, Instructions] = {
     "Tan": Instructions(30, 1),
     **_each("Sinh Cosh Asin Acos Atan Asinh Acosh Atanh", Instructions(24, 2)),
     "LRN": Instructions(60, 4),  # sum of the neighbours' squares, a power and a division
-    "Bernoulli": Instructions(20),
-    "RandomNormalLike": Instructions(40, 3),
-    "RandomUniformLike": Instructions(20),
     "EyeLike": Instructions(3),
 }
+_TANH_GELU = Instructions(22, 2)
 _OTHERS = {
-    "QLinearAdd": Instructions(10),
-    "QLinearMul": Instructions(10),
-    "QLinearSigmoid": Instructions(20, 2),
-    "QLinearLeakyRelu": Instructions(10),
+    **_each("Bernoulli RandomUniformLike", Instructions(20)),
+    "RandomNormalLike": Instructions(40, 3),
     "RandomNormal": Instructions(40, 3),
     "RandomUniform": Instructions(20),
     "Multinomial": Instructions(30),
-    "Scaler": Instructions(2),
     **_each("HannWindow HammingWindow BlackmanWindow", Instructions(40)),
     "AffineGrid": Instructions(12),
 }
@@ -104,7 +94,7 @@ def instructions(op: Op) -> Instructions:
     """
     found = INSTRUCTIONS[op.type]
     if op.type == "Gelu" and op.attrs.get("approximate") == "tanh":
-        return INSTRUCTIONS["FastGelu"]
+        return _TANH_GELU
     if op.type in ("Sum", "Mean", "Max", "Min"):
         return Instructions(max(1.0, len(op.inputs) - 1.0))
     return found
@@ -131,7 +121,8 @@ _LABELS = {"BatchNormalization": "batch norm", "QuantizeLinear": "quantize", "De
 @rule(*sorted(POINTWISE - {"BatchNormalization"}), "LRN", "DynamicQuantizeLinear", "EyeLike", *_OTHERS)
 def pointwise(low: Lowering, op: Op) -> None:
     """One kernel that reads every operand once, wherever it lies, and writes the result."""
-    stream(low, op, members(op), label=_label(op))
+    parts = members(op)
+    stream(low, op, parts if any(p.type == op.type for p in parts) else (op,), label=_label(op))
 
 
 @rule("FusedPointwise")
@@ -208,6 +199,15 @@ def batch_norm(low: Lowering, op: Op) -> None:
     alu, sfu = INSTRUCTIONS["BatchNormalization"]
     work = Stream(elements=x.elements, instructions=alu, sfu=sfu, itemsize=low.itemsize(x))
     low.emit(op, work, label="batch norm", reads=reads, writes=(low.access(op.outputs[0]),))
+
+
+@rule("DFT", "STFT", "Det", "MelWeightMatrix")
+def transform(low: Lowering, op: Op) -> None:
+    """Signal processing beside the network: its arithmetic spread over the elements it writes."""
+    out = low.tensor(op.outputs[0])
+    work = Stream(elements=out.elements, instructions=algorithmic_flop(low.graph, op) / max(out.elements, 1), itemsize=low.itemsize(out))
+    reads = [low.access(t) for t in dict.fromkeys(op.inputs) if t]
+    low.emit(op, work, label=op.type.lower(), reads=reads, writes=[low.access(t) for t in op.outputs if t])
 
 
 @rule("RotaryEmbedding")

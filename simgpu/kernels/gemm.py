@@ -6,24 +6,34 @@ import math
 
 from simgpu.errors import ShapeError
 from simgpu.graph.ir import Op, Tensor
-from simgpu.kernels.context import Lowering, Strides, contiguous_strides, int_attr, rule
+from simgpu.kernels.context import Lowering, Strides, int_attr, ints_attr, rule
 from simgpu.kernels.kernel import Access, Gemm
 from simgpu.kernels.views import reshaped_strides
 from simgpu.passes.fused import members
+
+_SILENT = frozenset({"BatchNormalization", "Cast", "CastLike", "QuantizeLinear", "DequantizeLinear"})
 
 
 def epilogue_label(label: str, op: Op) -> str:
     """The label of a kernel and of what was fused into it.
 
-    >>> epilogue_label("linear", Op(name="a", type="Linear", inputs=(), outputs=()))
-    'linear'
+    >>> parts = tuple(Op(name=t, type=t, inputs=(), outputs=()) for t in ("Linear", "Gelu"))
+    >>> epilogue_label("linear", Op(name="a", type="Linear", inputs=(), outputs=(), attrs={"members": parts}))
+    'linear + gelu'
     """
-    return " + ".join([label, *(m.type.lower() for m in members(op)[1:] if m.type not in ("BatchNormalization", "Cast"))]) if op.attrs else label
+    if not op.attrs:
+        return label
+    return " + ".join([label, *(m.type.lower() for m in members(op) if m.type != op.type and m.type not in _SILENT)])
 
 
 def extra_reads(low: Lowering, op: Op, own: int) -> list[Access]:
     """Operands of an epilogue, which stand behind the op's own inputs; each buffer once."""
     return [low.access(t) for t in dict.fromkeys(op.inputs[own:]) if t]
+
+
+def _emit(low: Lowering, op: Op, a: Tensor, b: Tensor, work: Gemm, *, label: str, reads: list[Access]) -> None:
+    writes = [low.access(t) for t in op.outputs if t]
+    low.emit(op, work, label=epilogue_label(label, op), reads=reads, writes=writes, math_=low.product_math(a, b))
 
 
 @rule("Linear")
@@ -32,22 +42,51 @@ def linear(low: Lowering, op: Op) -> None:
     x, w = low.input(op, 0), low.input(op, 1)
     n, k = w.shape
     out = low.tensor(op.outputs[0])
-    work = Gemm(m=x.elements // k, n=n, k=k, a_bytes=low.itemsize(x), b_bytes=low.itemsize(w), out_bytes=low.itemsize(out))
-    reads = [_rows(low, op, x), low.access(w.name), *extra_reads(low, op, 2)]
-    low.emit(op, work, label=epilogue_label("linear", op), reads=reads, writes=[low.access(t) for t in op.outputs if t])
+    work = Gemm(m=out.elements // n, n=n, k=k, a_bytes=low.itemsize(x), b_bytes=low.itemsize(w), out_bytes=low.itemsize(out))
+    _emit(low, op, x, w, work, label="linear", reads=[_rows(low, op, x), low.access(w.name), *extra_reads(low, op, 2)])
+
+
+@rule("MatMulNBits")
+def matmul_nbits(low: Lowering, op: Op) -> None:
+    """x[..., K] by N × K weights of few bits, in blocks with a scale each (com.microsoft)."""
+    x, w, out = low.input(op, 0), low.input(op, 1), low.tensor(op.outputs[0])
+    n, k = int_attr(op, "N"), int_attr(op, "K")
+    work = Gemm(m=out.elements // n, n=n, k=k, a_bytes=low.itemsize(x), b_bytes=int_attr(op, "bits", 4) / 8, out_bytes=low.itemsize(out))
+    _emit(low, op, x, x, work, label="linear", reads=[_rows(low, op, x), low.access(w.name), *extra_reads(low, op, 2)])
+
+
+@rule("GroupedLinear")
+def grouped_linear(low: Lowering, op: Op) -> None:
+    """Rows sorted by expert, each by its expert's weight, in one kernel; the weights of experts without rows are not read.
+
+    Source: grouped GEMM of CUTLASS, as serving engines run mixtures of experts.
+    """
+    x, w, out = low.input(op, 0), low.input(op, 1), low.tensor(op.outputs[0])
+    tokens = ints_attr(op, "tokens")
+    active = sum(1 for t in tokens if t) / max(len(tokens), 1)
+    _, n, k = w.shape
+    work = Gemm(m=sum(tokens), n=n, k=k, a_bytes=low.itemsize(x), b_bytes=low.itemsize(w), out_bytes=low.itemsize(out), tokens=tokens)
+    reads = [_rows(low, op, x), low.part(w.name, active * low.bytes_of(w.name)), *(low.part(t, active * low.bytes_of(t)) for t in op.inputs[2:3] if t)]
+    _emit(low, op, x, w, work, label="grouped linear", reads=[*reads, *extra_reads(low, op, 3)])
 
 
 @rule("Gemm")
 def gemm(low: Lowering, op: Op) -> None:
     """A · B + C of two matrices, each perhaps transposed."""
     a, b = low.input(op, 0), low.input(op, 1)
-    trans_a, trans_b = int_attr(op, "transA"), int_attr(op, "transB")
-    k, m = a.shape if trans_a else a.shape[::-1]
-    n = b.shape[0] if trans_b else b.shape[1]
+    trans_a, trans_b = bool(int_attr(op, "transA")), bool(int_attr(op, "transB"))
     out = low.tensor(op.outputs[0])
-    work = Gemm(m=m, n=n, k=k, a_bytes=low.itemsize(a), b_bytes=low.itemsize(b), out_bytes=low.itemsize(out), layout=layout_name(bool(trans_a), bool(trans_b)))
-    reads = [low.contiguous(op, a.name), low.contiguous(op, b.name), *extra_reads(low, op, 2)]
-    low.emit(op, work, label=epilogue_label("linear", op), reads=reads, writes=[low.access(t) for t in op.outputs if t])
+    m, n = out.shape
+    work = Gemm(
+        m=m,
+        n=n,
+        k=a.elements // max(m, 1),
+        a_bytes=low.itemsize(a),
+        b_bytes=low.itemsize(b),
+        out_bytes=low.itemsize(out),
+        layout=layout_name(trans_a, trans_b),
+    )
+    _emit(low, op, a, b, work, label="linear", reads=[low.contiguous(op, a.name), low.contiguous(op, b.name), *extra_reads(low, op, 2)])
 
 
 def layout_name(trans_a: bool, trans_b: bool) -> str:
@@ -69,14 +108,15 @@ def _rows(low: Lowering, op: Op, x: Tensor) -> Access:
     return low.contiguous(op, x.name)
 
 
-@rule("MatMul", "FusedMatMul")
+@rule("MatMul", "MatMulInteger", "QLinearMatMul")
 def matmul(low: Lowering, op: Op) -> None:
     """The product over the last two axes; leading axes are batches, and an operand without them is shared by all.
 
     Source: PyTorch `torch.matmul`: operands become 3-D (a copy, if their strides do not allow it), then `bmm` takes any
     strides whose matrices are row- or column-major.
     """
-    a, b = low.input(op, 0), low.input(op, 1)
+    second = 3 if op.type == "QLinearMatMul" else 1
+    a, b = low.input(op, 0), low.input(op, second)
     out = low.tensor(op.outputs[0])
     trans_a, trans_b = bool(int_attr(op, "transA")), bool(int_attr(op, "transB"))
     shape_a = a.shape if len(a.shape) > 1 else (1, *a.shape)
@@ -104,8 +144,7 @@ def matmul(low: Lowering, op: Op) -> None:
         shared_b=batch > 1 and batch_b == 1,
         layout=layout_name(trans_a, trans_b),
     )
-    reads = [reads_a, reads_b, *extra_reads(low, op, 2)]
-    low.emit(op, work, label=epilogue_label("matmul", op), reads=reads, writes=[low.access(t) for t in op.outputs if t])
+    _emit(low, op, a, b, work, label="matmul", reads=[reads_a, reads_b, *extra_reads(low, op, second + 1)])
 
 
 def _matrices(low: Lowering, op: Op, x: Tensor) -> tuple[Access, bool]:
@@ -163,9 +202,4 @@ def einsum(low: Lowering, op: Op) -> None:
         out_bytes=low.itemsize(out),
         layout="nn",
     )
-    low.emit(op, work, label="einsum", reads=(low.access(a.name), low.access(b.name)), writes=(low.access(out.name),))
-
-
-def default_strides(shape: tuple[int, ...], strides: Strides | None) -> Strides:
-    """Strides, written out also for contiguous tensors."""
-    return contiguous_strides(shape) if strides is None else strides
+    _emit(low, op, a, b, work, label="einsum", reads=[low.access(a.name), low.access(b.name)])

@@ -114,7 +114,7 @@ def concat(low: Lowering, op: Op) -> None:
     low.emit(op, work, label="concat", reads=reads, writes=(low.access(out.name),))
 
 
-@rule("Pad")
+@rule("Pad", "CenterCropPad")
 def pad(low: Lowering, op: Op) -> None:
     _copy(low, op, "pad", "elementwise", instructions=8.0)
 
@@ -156,13 +156,13 @@ def resize(low: Lowering, op: Op) -> None:
     _copy(low, op, f"resize {mode}", "gather" if window == 1 else "window", instructions=8.0 + 2.0 * window, window=window)
 
 
-@rule("GridSample", "RoiAlign", "DeformConv")
+@rule("GridSample", "RoiAlign", "MaxRoiPool")
 def sample(low: Lowering, op: Op) -> None:
     """Bilinear samples at computed places."""
     _copy(low, op, op.type.lower(), "gather", instructions=30.0, window=4.0)
 
 
-@rule("DepthToSpace", "SpaceToDepth", "ReverseSequence")
+@rule("DepthToSpace", "SpaceToDepth", "ReverseSequence", "Col2Im")
 def shuffle(low: Lowering, op: Op) -> None:
     """Elements change places: PyTorch's pixel_shuffle copies a permuted view."""
     _copy(low, op, op.type.lower(), "transpose")

@@ -28,6 +28,7 @@ def recurrent(low: Lowering, op: Op) -> None:
         reads=(low.contiguous(op, x.name), low.access(w.name), *(low.access(t) for t in op.inputs[3:4] if t)),
         writes=(projected,),
         flop=min(product, total),
+        math_=low.product_math(x, w),
         suffix="input",
     )
     low.emit(
@@ -37,5 +38,6 @@ def recurrent(low: Lowering, op: Op) -> None:
         reads=(projected, low.access(r.name), *(low.access(t) for t in op.inputs[5:] if t)),
         writes=[low.access(t) for t in op.outputs if t],
         flop=max(total - product, 0.0),
+        math_=low.product_math(x, r),
         internal=True,
     )

@@ -32,9 +32,6 @@ _NORMS = {
     "Softmax": ("softmax", "softmax"),
     "LogSoftmax": ("softmax", "log softmax"),
     "LayerNormalization": ("layer_norm", "layer norm"),
-    "SkipLayerNormalization": ("layer_norm", "add + layer norm"),
-    "SimplifiedLayerNormalization": ("rms_norm", "rms norm"),
-    "SkipSimplifiedLayerNormalization": ("rms_norm", "add + rms norm"),
     "RMSNormalization": ("rms_norm", "rms norm"),
     "LpNormalization": ("rms_norm", "Lp normalisation"),
     "GroupNormalization": ("group_norm", "group norm"),
@@ -51,8 +48,8 @@ def row_of(op: Op, x: Tensor) -> tuple[int, bool]:
     (4, True)
     """
     rank = len(x.shape)
-    if op.type in ("Softmax", "LogSoftmax", "Hardmax", "LpNormalization", "CumSum", "ArgMax", "ArgMin", "TopK"):
-        default = 0 if op.type in ("ArgMax", "ArgMin", "CumSum") else -1
+    if op.type in ("Softmax", "LogSoftmax", "Hardmax", "LpNormalization", "CumSum", "CumProd", "ArgMax", "ArgMin", "TopK"):
+        default = 0 if op.type in ("ArgMax", "ArgMin", "CumSum", "CumProd") else -1
         axis = int_attr(op, "axis", default) % max(rank, 1)
         return (x.shape[axis] if rank else 1), axis == rank - 1 or math.prod(x.shape[axis + 1 :]) == 1
     if op.type == "GroupNormalization":
@@ -114,6 +111,15 @@ def reduce(low: Lowering, op: Op) -> None:
     _emit(low, op, x, kind="reduce", label=_REDUCTIONS[op.type], cols=cols, contiguous=contiguous, writes_rows=False)
 
 
+@rule("SoftmaxCrossEntropyLoss", "NegativeLogLikelihoodLoss")
+def loss(low: Lowering, op: Op) -> None:
+    """One value for each row of class scores."""
+    x = low.input(op, 0)
+    classes = x.shape[1] if len(x.shape) > 1 else x.elements
+    kind, label = ("softmax", "cross entropy") if op.type == "SoftmaxCrossEntropyLoss" else ("reduce", "negative log likelihood")
+    _emit(low, op, x, kind=kind, label=label, cols=classes, contiguous=len(x.shape) == 2, writes_rows=False)
+
+
 @rule("ArgMax", "ArgMin")
 def argmax(low: Lowering, op: Op) -> None:
     x = low.input(op, 0)
@@ -128,7 +134,7 @@ def top_k(low: Lowering, op: Op) -> None:
     _emit(low, op, x, kind="top_k", label="top k", cols=cols, contiguous=contiguous, writes_rows=False)
 
 
-@rule("CumSum")
+@rule("CumSum", "CumProd")
 def cumsum(low: Lowering, op: Op) -> None:
     x = low.input(op, 0)
     cols, contiguous = row_of(op, x)

@@ -15,10 +15,10 @@ from simgpu.ops.registry import op_flop
 
 # Ops whose output elements each need the same place of every input, or a broadcast of it.
 _POINTWISE = """
-    Abs Add And BatchNormalization BiasGelu BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil Celu Clip Cos Acos Acosh Cosh
-    DequantizeLinear Div Elu Equal Erf Exp FastGelu Floor Gelu Greater GreaterOrEqual HardSigmoid HardSwish IsInf IsNaN LeakyRelu Less LessOrEqual Log
-    Max Mean Min Mish Mod Mul Neg Not Or PRelu Pow QuantizeLinear QuickGelu Reciprocal Relu Round Rsqrt Selu Shrink Sigmoid Sign Silu Sin Asin Asinh
-    Sinh Softplus Softsign Sqrt Sub Sum SwiGLU Swish Tan Atan Atanh Tanh ThresholdedRelu Where Xor
+    Abs Add And BatchNormalization BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil Celu Clip Cos Acos Acosh Cosh
+    DequantizeLinear Div Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual HardSigmoid HardSwish IsInf IsNaN LeakyRelu Less LessOrEqual Log
+    Max Mean Min Mish Mod Mul Neg Not Or PRelu Pow QuantizeLinear QuickGelu Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Asin Asinh
+    Sinh Softplus Softsign Sqrt Sub Sum Swish Tan Atan Atanh Tanh ThresholdedRelu Where Xor
 """
 POINTWISE = frozenset(_POINTWISE.split())
 
@@ -34,9 +34,10 @@ def members(op: Op) -> tuple[Op, ...]:
 
 def op_names(op: Op) -> tuple[str, ...]:
     """The names of the network's own ops that this one stands for."""
-    if ORIGIN in op.attrs:
-        return (str(op.attrs[ORIGIN]),)
-    if MEMBERS not in op.attrs:
+    attrs = op.attrs
+    if ORIGIN in attrs:
+        return (str(attrs[ORIGIN]),)
+    if MEMBERS not in attrs:
         return (op.name,)
     return tuple(dict.fromkeys(name for m in members(op) for name in op_names(m)))
 

@@ -12,6 +12,7 @@ from simgpu.passes.cleanup import cleanup
 from simgpu.passes.composites import lift_composites
 from simgpu.passes.fusion import fuse
 from simgpu.passes.precision_policy import assign_precision
+from simgpu.passes.qdq import fold_dequantize
 from simgpu.precision import Precision, precision_assumptions
 from simgpu.precision import precision as precision_named
 from simgpu.runtime import Runtime
@@ -36,6 +37,7 @@ def prepare(
     fused = _fused_attention(gpu, stack, attention)
     graph = lift_composites(cleanup(graph))
     graph = fuse_attention(graph) if fused else decompose_attention(graph)
+    graph = fold_dequantize(graph, stack)
     graph = assign_precision(graph, policy=policy, runtime=stack)
     if stack.fold_batch_norm:
         graph = fold_batch_norm(graph)

@@ -6,12 +6,13 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from simgpu.dtypes import DTYPES
-from simgpu.graph.ir import ACTIVATION, CONSTANT, WEIGHT, Graph, Op, Tensor
+from simgpu.graph.ir import ACTIVATION, CONSTANT, WEIGHT, Attr, Graph, Op, Tensor
 from simgpu.passes.fused import FLOP, ORIGIN
 from simgpu.precision import MATMUL, REDUCTION, Precision, op_class
 from simgpu.runtime import Runtime
 
 _FLOATS = frozenset(name for name, d in DTYPES.items() if d.is_float)
+_PARAMETERS = (WEIGHT, CONSTANT)
 _WITH_WEIGHT = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Linear"})
 _MATRIX = frozenset({"Gemm", "MatMul", "Linear"})
 # Ops whose result holds the same numbers as their inputs: an int8 tensor passes through them as int8.
@@ -24,9 +25,10 @@ _CARRIERS = frozenset(_CARRIERS_NAMES.split())
 
 def assign_precision(graph: Graph, *, policy: Precision, runtime: Runtime) -> Graph:
     """The graph with the policy's formats. Integers (token ids, indices, tensors of quantised models) stay as they are."""
-    if policy.autocast:
+    if policy.autocast and runtime.casts_weights:
         return _Autocast(graph, policy, runtime).run()
-    typed = graph.with_(tensors={name: _stored(t, policy.storage) for name, t in graph.tensors.items()})
+    storage = policy.math if policy.autocast else policy.storage  # an engine builder converts the parameters once
+    typed = graph.with_(tensors={name: _stored(t, storage) for name, t in graph.tensors.items()})
     if policy.weights:
         typed = _quantise_weights(typed, policy)
     if policy.activations:
@@ -50,7 +52,7 @@ def weight_of(graph: Graph, op: Op) -> str:
         return ""
     name = op.inputs[1] if len(op.inputs) > 1 else ""
     tensor = graph.tensors.get(name)
-    return name if tensor is not None and tensor.kind in (WEIGHT, CONSTANT) and tensor.dtype in DTYPES else ""
+    return name if tensor is not None and tensor.kind in _PARAMETERS and tensor.dtype in DTYPES else ""
 
 
 # ---- quantised weights and activations
@@ -120,12 +122,10 @@ def _takes(graph: Graph, user: Op, name: str, policy: Precision, narrow: set[str
     return user.type in _CARRIERS and all(t in narrow for t in user.outputs if t)
 
 
-def _helper(op: Op, kind: str, suffix: str, source: str, target: str) -> Op:
+def _helper(op: Op, kind: str, suffix: str, source: str, target: str, **attrs: Attr) -> Op:
     """An op that the policy adds; its arithmetic is not the network's, so it counts no FLOP."""
-    to = {"to": target.rsplit(":", 1)[-1]} if kind == "Cast" else {}
-    return Op(
-        name=f"{op.name}/{suffix}", type=kind, inputs=(source,), outputs=(target,), attrs=MappingProxyType({FLOP: 0.0, ORIGIN: op.name, **to}), scope=op.scope
-    )
+    attributes: dict[str, Attr] = {FLOP: 0.0, ORIGIN: op.name, **attrs}
+    return Op(name=f"{op.name}/{suffix}", type=kind, inputs=(source,), outputs=(target,), attrs=MappingProxyType(attributes), scope=op.scope)
 
 
 # ---- autocast
@@ -134,18 +134,18 @@ def _helper(op: Op, kind: str, suffix: str, source: str, target: str) -> Op:
 class _Autocast:
     """PyTorch's autocast, op by op in program order.
 
-    Products cast their operands to the narrow format: weights at every use (the cache is dropped when the context is left),
-    activations where they have another format. Reductions cast theirs to fp32. Everything else takes what comes and
-    promotes to the widest operand; elementwise kernels mix formats without a cast.
+    Products cast their operands to the narrow format, reductions cast theirs to fp32 where they have another; everything
+    else takes what comes and promotes to the widest operand (elementwise kernels mix formats without a cast). The cast of a
+    parameter is remembered for the step; that of an activation only by a compiler, which sees that it is the same twice.
     """
 
     def __init__(self, graph: Graph, policy: Precision, runtime: Runtime) -> None:
         self.graph = graph
         self.narrow = policy.math
-        self.runtime = runtime
+        self.remembers = runtime.fuse_pointwise
         self.tensors = dict(graph.tensors)
         self.ops: list[Op] = []
-        self.weights: dict[str, str] = {}
+        self.made: dict[tuple[str, str], str] = {}
 
     def run(self) -> Graph:
         for op in self.graph.ops:
@@ -161,34 +161,25 @@ class _Autocast:
             self.ops.append(op)
             for name in op.outputs:
                 if name and self.tensors[name].dtype in _FLOATS:
-                    self.tensors[name] = replace(self.tensors[name], dtype=result)
+                    self.tensors[name] = _stored(self.tensors[name], result)
         return self.graph.with_(ops=self.ops, tensors=self.tensors)
 
     def _widest(self, op: Op) -> str:
         """The format of a promoted result: that of the widest activation; parameters of batch norm and scalars do not widen it."""
-        formats = [self.tensors[t].dtype for t in op.inputs if t]
-        activations = [self.tensors[t].dtype for t in op.inputs if t and self.tensors[t].kind not in (WEIGHT, CONSTANT) and self.tensors[t].dtype in _FLOATS]
-        candidates = activations or [f for f in formats if f in _FLOATS] or ["fp32"]
-        return max(candidates, key=lambda f: (DTYPES[f].bits, f))
+        floats = [t for name in op.inputs if name and (t := self.tensors[name]).dtype in _FLOATS]
+        activations = [t.dtype for t in floats if t.kind not in _PARAMETERS]
+        return max(activations or [t.dtype for t in floats] or ["fp32"], key=lambda name: DTYPES[name].bits)
 
     def _cast(self, op: Op, name: str, dtype: str) -> str:
         """The tensor in that format, by a cast in front of the op where it has another."""
-        if not name:
+        tensor = self.tensors.get(name)
+        if tensor is None or tensor.dtype not in _FLOATS or tensor.dtype == dtype or not tensor.shape:
             return name
-        tensor = self.tensors[name]
-        if tensor.dtype not in _FLOATS or tensor.dtype == dtype or not tensor.shape:
-            return name
-        parameter = tensor.kind in (WEIGHT, CONSTANT)
-        if parameter and (dtype == "fp32" or not self.runtime.casts_weights):
-            # Stored in the format they are used in: a runtime that builds an engine has converted them beforehand.
-            if dtype != "fp32":
-                self.tensors[name] = replace(tensor, dtype=dtype)
-            return name
-        if parameter and name in self.weights:
-            return self.weights[name]  # autocast remembers the cast of a parameter within one step
+        remembers = self.remembers or tensor.kind in _PARAMETERS
+        if remembers and (name, dtype) in self.made:
+            return self.made[name, dtype]
         target = f"{name}:{op.name}:{dtype}"
         self.tensors[target] = replace(tensor, name=target, dtype=dtype, kind=ACTIVATION)
-        self.ops.append(_helper(op, "Cast", f"cast:{name}", name, target))
-        if parameter:
-            self.weights[name] = target
+        self.ops.append(_helper(op, "Cast", f"cast:{name}", name, target, to=dtype))
+        self.made[name, dtype] = target
         return target
