@@ -111,12 +111,12 @@ def _implicit_gemm(t: SimpleNamespace, m: Machine, direction: str, tensor: bool)
         rows = np.where(empty, t.n * np.ceil(t.h / t.stride_h) * np.ceil(t.w / t.stride_w), t.n * t.h * t.w)
         cols, depth = c, _pad(phase * _pad(k, f.tensor_tap_channels), 32.0) if tensor else phase * k
         row_bytes, col_bytes, out_bytes = t.y_bytes, t.w_bytes, t.x_bytes
-        gain = f.backward_data_efficiency
+        gain = f.tensor_backward_data_efficiency if tensor else f.backward_data_efficiency
     else:
         rows, cols, depth = (c, k, t.n * _pad(t.p * t.q, 8.0)) if tensor else (taps * c, k, t.n * _pad(t.p * t.q, 8.0))
         batch = batch * taps if tensor else batch  # tensor-core tiles do not span filter taps
         row_bytes, col_bytes, out_bytes = t.x_bytes, t.y_bytes, t.w_bytes
-        gain = f.backward_weight_efficiency * np.where(taps == 1, f.backward_weight_pointwise, 1.0)
+        gain = f.tensor_backward_weight_efficiency if tensor else f.backward_weight_efficiency * np.where(taps == 1, f.backward_weight_pointwise, 1.0)
     parts, ctas = tile_work(
         m,
         rows=rows,
