@@ -251,10 +251,10 @@ def _area(ax: Axes) -> float:
     return float(box.width * width * box.height * height)
 
 
-def _radii(points: Sequence[Point]) -> list[float]:
+def _radii(points: Sequence[Point], ax: Axes) -> list[float]:
     """Radii whose squares go with time, the longest point's as large as looks well. [1/72 inch]"""
     most = max((p.time_fraction for p in points), default=1.0)
-    largest = min(_LARGEST_POINTS, 30 * math.sqrt(most))
+    largest = min(_LARGEST_POINTS, 30 * math.sqrt(most)) * min(1.0, math.sqrt(_area(ax) / 20))
     return [max(_SMALLEST_POINTS, largest * math.sqrt(p.time_fraction / most)) for p in points]
 
 
@@ -272,7 +272,7 @@ def _draw_one(ax: Axes, report: Report, colours: Theme, scale: float, levels: bo
     named = max(3, int(_area(ax) / _AREA_PER_LABEL))
     labels: list[Label] = []
     obstacles: list[Obstacle] = []
-    for rank, (point, radius) in enumerate(zip(points, _radii(points), strict=True)):
+    for rank, (point, radius) in enumerate(zip(points, _radii(points, ax), strict=True)):
         color, rate = colours.families[point.family], point.rate_flop_per_s / scale
         at, marker = _within(ax, point.intensity_flop_per_byte)
         at_l2 = point.l2_intensity_flop_per_byte
@@ -323,7 +323,7 @@ def _draw_several(ax: Axes, runs: Sequence[Report], colours: Theme, scale: float
         color = colours.series[(gpus.index(run.gpu.name) if by_gpu else models.index(run.model)) % len(colours.series)]
         marker = MARKERS[models.index(run.model) % len(MARKERS)]
         points = roofline_points(run)
-        for point, radius in zip(points, _radii(points), strict=True):
+        for point, radius in zip(points, _radii(points, ax), strict=True):
             at, rate = _within(ax, point.intensity_flop_per_byte)[0], point.rate_flop_per_s / scale
             ax.plot(at, rate, marker, markersize=1.1 * radius, color=color, alpha=0.28, markeredgewidth=0, zorder=3)
             obstacles.append(Obstacle(x=at, y=rate, radius_points=0.4 * radius))

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 FORMATS = ("png", "svg", "pdf")
 DPI = 200
-_LEGEND_ROW_POINTS = 13.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,9 +179,9 @@ def headline(ax: Axes, title: str, subtitle: str, theme: str | Theme, *, legend:
     quiet_points, key_points = (8.5, 8.0) if width_points > 400 else (7.5, 7.0)
     subtitle = wrap(subtitle, int(width_points / (quiet_points * 0.56)))
     title_points = min(12.0, width_points / (0.66 * max(len(title), 1)))
-    entry_points = key_points * 0.57 * max((len(str(entry.get_label())) for entry in legend), default=0) + 3 * key_points
+    entry_points = key_points * 0.54 * max((len(str(entry.get_label())) for entry in legend), default=0) + 3 * key_points
     columns = max(1, min(len(legend), int((width_points - 40) / entry_points)))
-    low = 8.0 + _LEGEND_ROW_POINTS * -(-len(legend) // columns)
+    low = 7.0 + 1.55 * key_points * -(-len(legend) // columns)
     high = low + quiet_points * 1.4 * (1 + subtitle.count("\n")) + 2 if subtitle else low
     # an empty title keeps the room free; the words themselves stand outside the layout, so that they may start at the figure's edge
     ax.set_title(" ", fontsize=title_points, pad=high + 0.3 * title_points)
