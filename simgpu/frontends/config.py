@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from simgpu.data_paths import search_dirs
-from simgpu.errors import ModelError, did_you_mean
+from simgpu.errors import ModelError, ShapeError, did_you_mean
 from simgpu.frontends.hf import bert, decoders, diffusion, swin, t5, vision, whisper
 from simgpu.frontends.hf.decoder import Decoder
 from simgpu.frontends.hf.fields import Fields
@@ -128,7 +128,10 @@ def load_config(
         where, data = str(path), read_json(path)
         name = name or (path.parent.resolve().name if path.name == "config.json" else path.stem)
     f = Fields(data, where)
-    return _family(f)(f, name or _kind(f), request)
+    try:
+        return _family(f)(f, name or _kind(f), request)
+    except ShapeError as error:  # fields that each are in range and together make a tensor that is not
+        raise ModelError(f"{where}: {error}") from None
 
 
 def load_named_config(name: str, **options: Any) -> Graph:

@@ -9,7 +9,7 @@ from typing import Any
 from simgpu.errors import OptionError
 from simgpu.frontends.hf.blocks import read_activation
 from simgpu.frontends.hf.decoder import Decoder, Names, build_decoder
-from simgpu.frontends.hf.experts import Experts
+from simgpu.frontends.hf.experts import MAX_EXPERTS, Experts
 from simgpu.frontends.hf.fields import Fields
 from simgpu.frontends.hf.latent import Latent
 from simgpu.frontends.hf.request import Request, check_positions, decoder_lengths
@@ -127,7 +127,7 @@ def mistral(f: Fields, name: str) -> Decoder:
 def mixtral(f: Fields, name: str) -> Decoder:
     """Mistral with experts in every layer (Jiang et al. 2024)."""
     d = mistral(f, name)
-    count = f.size("num_local_experts", default=8, high=2**14)
+    count = f.size("num_local_experts", default=8, high=MAX_EXPERTS)
     top_k = f.at_most("num_experts_per_tok", f.size("num_experts_per_tok", default=2), "num_local_experts", count)
     experts = Experts(count=count, top_k=top_k, width=d.width, act=d.act, normalise=True)
     return replace(d, experts=experts, moe_layers=frozenset(range(d.layers)), names=replace(d.names, mlp="block_sparse_moe"))
@@ -157,7 +157,7 @@ def _sparse_layers(f: Fields, layers: int) -> frozenset[int]:
 
 
 def _qwen_experts(f: Fields, act: str) -> Experts:
-    count = f.size("num_experts", "num_local_experts", high=2**14)
+    count = f.size("num_experts", "num_local_experts", high=MAX_EXPERTS)
     return Experts(
         count=count,
         top_k=f.at_most("num_experts_per_tok", f.size("num_experts_per_tok"), "num_experts", count),
@@ -234,7 +234,7 @@ def _deepseek(f: Fields, name: str, *, v3: bool) -> Decoder:
         value=f.size("v_head_dim", default=128),
         bias=f.flag("attention_bias", default=False),
     )
-    count, inner = f.size("n_routed_experts", "num_local_experts", high=2**14), f.size("moe_intermediate_size")
+    count, inner = f.size("n_routed_experts", "num_local_experts", high=MAX_EXPERTS), f.size("moe_intermediate_size")
     experts = Experts(
         count=count,
         top_k=f.at_most("num_experts_per_tok", f.size("num_experts_per_tok"), "n_routed_experts", count),

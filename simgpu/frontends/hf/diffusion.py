@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from simgpu.frontends.builder import Builder
 from simgpu.frontends.hf.blocks import Heads, activate, attend, load_only, read_activation
-from simgpu.frontends.hf.fields import Fields
+from simgpu.frontends.hf.fields import MAX_LAYERS, Fields
 from simgpu.frontends.hf.request import Request
 from simgpu.graph.ir import Graph, Tensor
 
@@ -141,6 +141,8 @@ def _read_unet(f: Fields) -> UNet:
     for i, channel in enumerate(channels):
         f.divide(f"block_out_channels[{i}]", channel, "norm_num_groups", groups)
         f.divide(f"block_out_channels[{i}]", channel, f"attention_head_dim[{i}]", heads[i])
+    layers, depths = _repeats(f, "layers_per_block", n, 2), _repeats(f, "transformer_layers_per_block", n, 1)
+    f.at_most("layers_per_block × transformer_layers_per_block", sum((a + 1) * d for a, d in zip(layers, depths, strict=True)), "a limit of", MAX_LAYERS)
     text = f.sizes("cross_attention_dim", default=(1280,) * n, length=n)
     if len(set(text)) > 1:
         f.fail("cross_attention_dim", "differs between levels, expected one width of the text's features")
@@ -151,8 +153,8 @@ def _read_unet(f: Fields) -> UNet:
         f.at_most(f"addition_time_embed_dim × {SIZE_CONDITIONS}", SIZE_CONDITIONS * added_time, "projection_class_embeddings_input_dim - 1", added - 1)
     return UNet(
         channels=channels,
-        layers=_repeats(f, "layers_per_block", n, 2),
-        depths=_repeats(f, "transformer_layers_per_block", n, 1),
+        layers=layers,
+        depths=depths,
         heads=heads,
         text=text,
         cross_down=tuple(t.startswith("Cross") for t in down),

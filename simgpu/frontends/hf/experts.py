@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from simgpu.frontends.builder import Builder
 from simgpu.frontends.hf.blocks import activate, gated_mlp
 from simgpu.frontends.hf.request import Request
 from simgpu.graph.ir import Tensor
+
+MAX_EXPERTS = 4096  # twice those of Switch-C, the most of any published network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +58,7 @@ def expert_tokens(experts: str | Sequence[float], *, tokens: int, count: int, to
     tokens · top_k, less what a capacity limit drops.
 
     Args:
-        experts: "balanced", "zipf" (exponent 1), "zipf:EXPONENT", or one weight for each expert.
+        experts: "balanced", "zipf" (exponent 1), "zipf:EXPONENT", or one weight for each expert, also as text with commas.
         capacity_factor: An expert takes at most ceil(capacity_factor · tokens · top_k / count).
     Raises:
         OptionError: The text is none of these, or the weights do not fit the number of experts.
@@ -71,8 +74,13 @@ def expert_tokens(experts: str | Sequence[float], *, tokens: int, count: int, to
     >>> expert_tokens("zipf", tokens=11, count=3, top_k=1)
     (6, 3, 2)
     """
-    shares = _weights(experts, count)
-    rows = _largest_remainder(shares, tokens * top_k, limit=tokens)
+    return _tokens(experts if isinstance(experts, str) else tuple(experts), tokens, count, top_k, capacity_factor)
+
+
+@functools.lru_cache(maxsize=64)
+def _tokens(experts: str | tuple[float, ...], tokens: int, count: int, top_k: int, capacity_factor: float | None) -> tuple[int, ...]:
+    """The same, worked out once for all layers."""
+    rows = _largest_remainder(_weights(experts, count), tokens * top_k, limit=tokens)
     if capacity_factor is not None:
         capacity = math.ceil(capacity_factor * tokens * top_k / count)
         rows = [min(n, capacity) for n in rows]
@@ -91,7 +99,12 @@ def _weights(experts: str | Sequence[float], count: int) -> list[float]:
                 power = math.nan
             if 0 <= power <= 20:
                 return [(rank + 1) ** -power for rank in range(count)]
-        raise OptionError(f"experts: is '{experts}', expected 'balanced', 'zipf', 'zipf:EXPONENT' with an exponent from 0 to 20, or one weight for each expert")
+        try:
+            experts = tuple(float(word) for word in experts.split(","))
+        except ValueError:
+            raise OptionError(
+                f"experts: is '{experts}', expected balanced, zipf, zipf:EXPONENT with an exponent from 0 to 20, or one weight for each expert: 3,1,1,1"
+            ) from None
     weights = list(experts)
     if len(weights) != count:
         raise OptionError(f"experts: has {len(weights)} weights for a network of {count} experts; give one for each")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from simgpu.frontends.builder import Builder
 from simgpu.frontends.hf.blocks import ACTIVATIONS, Cache, Heads, activate, attend, cross_attend, gated_mlp, load_only, read_activation, scaled
-from simgpu.frontends.hf.experts import Experts, moe
+from simgpu.frontends.hf.experts import MAX_EXPERTS, Experts, moe
 from simgpu.frontends.hf.fields import Fields
 from simgpu.frontends.hf.request import Lengths, Request, decoder_lengths
 from simgpu.graph.ir import Graph, Tensor
@@ -46,7 +46,7 @@ def t5(f: Fields, name: str, request: Request) -> Graph:
 def switch(f: Fields, name: str, request: Request) -> Graph:
     """Switch Transformers: T5 with one of many experts for each token in every second layer (Fedus et al. 2022)."""
     m = _read(f, name)
-    count = f.size("num_experts", high=2**14)
+    count = f.size("num_experts", high=MAX_EXPERTS)
     experts = Experts(count=count, top_k=1, width=m.width, gated=False, act=m.act, router="router.classifier", up="wi", down="wo")
     sparse = [_sparse_layers(f, side, layers) for side, layers in zip(("encoder", "decoder"), m.layers, strict=True)]
     return _build(replace(m, experts=experts, sparse=(sparse[0], sparse[1])), f, request)
