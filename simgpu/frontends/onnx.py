@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +17,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from simgpu.errors import ModelError, ShapeError, did_you_mean
 from simgpu.frontends.onnx_proto import MAX_DIM, Array, Dim, dtype_name, text, value_shape
 from simgpu.frontends.onnx_quantised import fold_quantisation
+from simgpu.frontends.onnx_strip import Buffer, strip
 from simgpu.frontends.onnx_walk import Scope, Walker, is_known
 from simgpu.graph.ir import ACTIVATION, CONSTANT, INPUT, WEIGHT, Graph, Op, Tensor
 from simgpu.ops.registry import check_supported
@@ -64,27 +67,42 @@ def load_onnx(path: str | Path, *, batch: int | None = None, shapes: Mapping[str
 
 
 def read_proto(path: Path) -> onnx.ModelProto:
-    """The file as protobuf, external data left where it is.
+    """The file as protobuf, without the data of large tensors; external data is left where it is.
 
     Raises:
         ModelError: It is not there or is no ONNX.
     """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            if not os.fstat(file.fileno()).st_size:
+                raise ModelError(f"{path}: is empty, expected an ONNX model; export or fetch it again")
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                head = mapped[:64]
+                data = _stripped(mapped)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror or error})") from None
-    if data.startswith(b"version https://git-lfs"):
+    if head.startswith(b"version https://git-lfs"):
         raise ModelError(f"{path}: is a Git LFS pointer, not the model; fetch it with 'git lfs pull'")
-    if data.startswith(b"PK\x03\x04"):
+    if head.startswith(b"PK\x03\x04"):
         raise ModelError(f"{path}: is a zip archive (a PyTorch file?), expected ONNX; export it with torch.onnx.export")
     model = onnx.ModelProto()
     try:
+        if data is None:
+            raise DecodeError
         model.ParseFromString(data)
     except (DecodeError, RecursionError, ValueError):
         raise ModelError(f"{path}: is no ONNX file, or is damaged or cut off; export or fetch it again") from None
     if not model.graph.node:
         raise ModelError(f"{path}: holds no graph with nodes, expected an ONNX model; export or fetch it again")
     return model
+
+
+def _stripped(data: Buffer) -> bytes | None:
+    """The file without large data; None if it is no protobuf message."""
+    try:
+        return strip(data)
+    except ValueError:
+        return None
 
 
 def graph_of(
@@ -183,16 +201,18 @@ def _kind(tensor: Tensor, weights: set[str], inputs: Iterable[str]) -> str:
     return INPUT if tensor.kind == INPUT and tensor.name in inputs else ACTIVATION
 
 
-def parameters(ops: Iterable[Op], tensors: Mapping[str, Tensor], trained: set[str]) -> set[str]:
+def parameters(ops: Sequence[Op], tensors: Mapping[str, Tensor], trained: set[str]) -> set[str]:
     """Constants that are trained parameters, by where they are used."""
     result: set[str] = set()
+    scores = {op.inputs[0] for op in ops if op.type == "Softmax"}
     for op in ops:
         slots = PARAMETERS.get(op.type, frozenset())
         for i, name in enumerate(op.inputs):
             if not name or tensors[name].kind != CONSTANT:
                 continue
             table = op.type == "Gather" and i == 0 and tensors[name].dtype not in ("int64", "int32", "int16", "bool")
-            if i in slots or table or (name in trained and op.type not in _NO_OTHERS):
+            mask = op.type == "Add" and op.outputs[0] in scores and tensors[name].shape[-3:-2] in ((), (1,))  # the same for all heads
+            if i in slots or table or (name in trained and op.type not in _NO_OTHERS and not mask):
                 result.add(name)
     return result
 
@@ -226,7 +246,7 @@ class Binding:
         self.rebase = 1
         written = {d for info in others for d in value_shape(info, where)[0] or () if isinstance(d, str)}
         symbols = {d for shape in dims.values() for d in shape or () if isinstance(d, str)}
-        self._check(batch, given, {*dims, *symbols, *written})
+        self._check(batch, given, (*dims, *sorted(symbols)), written)
         for key, value in given.items():
             if key not in dims and isinstance(value, int):
                 self.symbols[key] = value
@@ -254,13 +274,12 @@ class Binding:
         if open_:
             raise ShapeError(f"{where}: dimensions are not bound: {'; '.join(open_)}; bind them with {' '.join(ways)}")
 
-    def _check(self, batch: int | None, given: Mapping[str, int | tuple[int, ...]], known: set[str]) -> None:
+    def _check(self, batch: int | None, given: Mapping[str, int | tuple[int, ...]], names: tuple[str, ...], written: set[str]) -> None:
         if batch is not None and not 1 <= batch <= MAX_DIM:
             raise ShapeError(f"{self.where}: batch {batch} makes no sense, expected 1 or more")
         for key, value in given.items():
-            if key not in known:
-                names = ", ".join(sorted(known)[:10]) or "none"
-                raise ShapeError(f"{self.where}: no input or symbol is called '{key}'{did_you_mean(key, known)}; it has {names}")
+            if key not in names and key not in written:
+                raise ShapeError(f"{self.where}: no input or symbol is called '{key}'{did_you_mean(key, names)}; it has {', '.join(names[:20])}")
             if any(not 0 < v <= MAX_DIM for v in ((value,) if isinstance(value, int) else value)):
                 raise ShapeError(f"{self.where}: --shape {key}={_value_text(value)} makes no sense, expected dimensions of 1 or more")
 

@@ -349,14 +349,15 @@ class Walker:
         else:
             op, specs = self._infer(op, tensors, _padded(infos), where)
             known = kind in ("Shape", "Size") or all(t is None or t.name in self.values for t in tensors)
-            values = evaluate(op, tensors, self.values, specs) if known and kind not in _NEVER_OFFLINE else None
+            constant = kind not in _NEVER_OFFLINE and self._keeps_size(tensors, specs)
+            values = evaluate(op, tensors, self.values, specs) if known and constant else None
             if values is not None:
                 for output, spec, value in zip(outputs, specs, values, strict=True):
                     if output:
                         self.declare(output, spec, CONSTANT, value)
                         self._inherit(output, tensors)
                 return list(outputs)
-            offline = kind not in _NEVER_OFFLINE and all(t is None or t.kind == CONSTANT for t in tensors) and self._keeps_size(tensors, specs)
+            offline = constant and all(t is None or t.kind == CONSTANT for t in tensors)
             if rules()[kind].bounded:
                 self.assume(f"node '{name}' ({kind}): its output size depends on the data; the largest possible is taken")
         for output, spec in zip(outputs, specs, strict=True):
