@@ -46,6 +46,7 @@ _FUSED_BLOCKS: dict[str, tuple[tuple[int, int, int], ...]] = {
     "Turing": ((1, 8, 16),),
 }
 _FUSED_LATER = ((1, 8, 16), (4, 8, 4))
+_FUSED_YEAR, _NON_FUSED_YEAR = 2016.0, 2016.4  # cuDNN 5.0 and 5.1
 _NO_WINOGRAD = ("Tesla", "Fermi", "Kepler")
 
 
@@ -60,9 +61,10 @@ def price_conv(t: SimpleNamespace, m: Machine) -> Parts:
 
     found = [_implicit_gemm(t, m, direction, tensor), _depthwise(t, m, direction)]
     if not tensor and m.generation not in _NO_WINOGRAD:
-        if direction != "bwd_weight":
+        if direction != "bwd_weight" and m.library_year >= _FUSED_YEAR:
             found.append(_winograd_fused(t, m, direction))
-        found += [_winograd_non_fused(t, m, direction, taps, outputs) for taps, outputs in _WINOGRAD_SIZES]
+        if m.library_year >= _NON_FUSED_YEAR:
+            found += [_winograd_non_fused(t, m, direction, taps, outputs) for taps, outputs in _WINOGRAD_SIZES]
     if direction == "bwd_data" and not tensor:
         found.append(_scatter(t, m))
     alternatives = []

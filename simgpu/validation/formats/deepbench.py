@@ -32,6 +32,19 @@ def _library_year(row: Row) -> float:
         return LIBRARY_YEAR
 
 
+# 3×3 layers added to the sheets of 2016 when these three boards had cuDNN 5.1; what stood there before ran on cuDNN 5.0, which
+# has no non-fused Winograd (seen in the algorithm labels and times). As (channels, height, filters).
+_BOARDS_OF_2016 = ("m40", "gtx-titan-x-maxwell", "titan-x-pascal")
+_LAYERS_ADDED = frozenset({(64, 56, 64), (256, 14, 256), (128, 28, 128), (256, 20, 256), (512, 10, 512), (512, 7, 512)})
+_CUDNN_5_0 = 2016.2
+
+
+def _cudnn_year(row: Row) -> float:
+    if row.text("gpu") in _BOARDS_OF_2016 and row.text("dtype_in") == "fp32" and (row.count("c"), row.count("h"), row.count("k")) not in _LAYERS_ADDED:
+        return _CUDNN_5_0
+    return _library_year(row)
+
+
 def _time_s(row: Row) -> float:
     return row.time_s("time_ms") + TRUNCATION_S
 
@@ -66,7 +79,7 @@ def conv(row: Row) -> Case:
         pipe="tensor" if tensor else "vector",
         channels=(row.count("c_exec"), row.count("k_exec")),
     )
-    return make_case(row, "conv", direction, (one,), dtype=stored, method=METHOD, time_s=_time_s(row), library_year=_library_year(row))
+    return make_case(row, "conv", direction, (one,), dtype=stored, method=METHOD, time_s=_time_s(row), library_year=_cudnn_year(row))
 
 
 def rnn(row: Row) -> Case | Skipped:
