@@ -11,7 +11,7 @@ from simgpu.arch.loader import load_gpu, override_gpu
 from simgpu.arch.spec import GPU
 from simgpu.cost.model import CostModel
 from simgpu.cost.times import KernelTimes
-from simgpu.errors import OptionError
+from simgpu.errors import ModelError, OptionError
 from simgpu.frontends.load import load_model
 from simgpu.graph.ir import INPUT, Graph
 from simgpu.kernels.kernel import KernelGraph
@@ -71,6 +71,8 @@ def simulate(
     issuing = default_host(machine) if host is None else host_cost(host) if isinstance(host, str) else host
 
     prepared, kernels = _lowered(graph, machine, policy.name, stack.name, attention)
+    if not len(kernels):
+        raise ModelError(f"{graph.name}: there is nothing to run, no operator of the model launches a kernel")
     times = _priced(kernels, machine, stack.graph_replay)
     timeline = simulate_kernels(kernels, times, machine, stack, issuing, num_streams=num_streams)
     return Report(

@@ -16,7 +16,8 @@ from simgpu.errors import OptionError
 from simgpu.report.records import UTILIZATION
 
 _EPILOG = "\b\nHow busy the GPU is, term by term, for a run that is repeated without pause:\n" + "\n".join(
-    textwrap.fill(meaning, 78, initial_indent=f"  {term:<13} ", subsequent_indent=" " * 16) for term, (_, meaning) in UTILIZATION.items()
+    textwrap.fill(f"{term:<13} {meaning}", 78, initial_indent="  ", subsequent_indent=" " * 16, break_on_hyphens=False)
+    for term, (_, meaning) in UTILIZATION.items()
 )
 
 

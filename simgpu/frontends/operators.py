@@ -147,10 +147,10 @@ def operator_sizes(kind: str, given: Mapping[str, int]) -> dict[str, int]:
     for key, default in operator.takes.items():
         if key in given:
             sizes[key] = given[key]
-        elif default == "same":
-            sizes[key] = (sizes["r"] - 1) * sizes.get("dilation", 1) // 2
-        else:
+        elif default != "same":
             sizes[key] = sizes[default] if isinstance(default, str) else default
+    if operator.takes.get("pad") == "same" and "pad" not in given:
+        sizes["pad"] = (sizes["r"] - 1) * sizes.get("dilation", 1) // 2
     return sizes
 
 

@@ -170,9 +170,9 @@ class Report:
     @cached_property
     def utilization(self) -> Utilization:
         """How busy the parts of the GPU are."""
-        span, times, latency = self.timeline.span_s, self.times, self.latency_s
-        sm_seconds = float((span * times.sm_fraction).sum())
-        warp_seconds = float((span * times.sm_fraction * times.occupancy_fraction).sum())
+        times, latency = self.times, self.latency_s
+        sm_seconds = self._area(times.sm_fraction)
+        warp_seconds = self._area(times.sm_fraction * times.occupancy_fraction)
         pipe_seconds = {"tensor": 0.0, "vector": 0.0}
         for kernel, executed, clock in zip(self.kernels.kernels, times.executed_flop.tolist(), times.clock_hz.tolist(), strict=True):
             pipe, per_clk = self._pipe(kernel)
@@ -180,14 +180,21 @@ class Report:
                 pipe_seconds[pipe] += executed / (self.gpu.sm.count * per_clk * clock)
         return Utilization(
             gpu_util_fraction=self.device_s / latency,
-            sm_active_fraction=min(sm_seconds / latency, 1.0),
-            sm_occupancy_fraction=min(warp_seconds / latency, 1.0),
+            sm_active_fraction=sm_seconds / latency,
+            sm_occupancy_fraction=warp_seconds / latency,
             achieved_occupancy_fraction=warp_seconds / sm_seconds if sm_seconds else 0.0,
             tensor_active_fraction=min(pipe_seconds["tensor"] / latency, 1.0),
             fp32_active_fraction=min(pipe_seconds["vector"] / latency, 1.0),
             dram_active_fraction=min(self.dram_bytes / self.gpu.dram.bandwidth_bytes_per_s / latency, 1.0),
             mfu_fraction=self.flop_per_s / self.peak_flop_per_s,
         )
+
+    def _area(self, level: Floats) -> float:
+        """A share of the chip that each kernel takes while it runs, summed over time; together they take at most all of it. [s]"""
+        if self.num_streams == 1:
+            return float((self.timeline.span_s * level).sum())
+        moments, total = level_over_time(self.timeline.start_s, self.timeline.end_s, level)
+        return float((np.minimum(total[:-1], 1.0) * np.diff(moments)).sum())
 
     def _pipe(self, kernel: Kernel) -> tuple[str, float]:
         """The pipe of a kernel's math, and its FLOP per clock and SM."""
@@ -310,9 +317,10 @@ class Report:
         DRAM throughput [B/s], SM active in [0, 1], memory [B] and kernels in flight.
         """
         start, end, span = self.timeline.start_s, self.timeline.end_s, np.maximum(self.timeline.span_s, 1e-300)
+        moments, active = level_over_time(start, end, self.times.sm_fraction)
         return {
             "dram_bytes_per_s": level_over_time(start, end, self.times.dram_bytes / span),
-            "sm_active_fraction": level_over_time(start, end, self.times.sm_fraction * np.minimum(self.times.duration_s / span, 1.0)),
+            "sm_active_fraction": (moments, np.minimum(active, 1.0)),
             "memory_bytes": (start, self.memory.resident_bytes + self.memory.live_bytes),
             "kernels_in_flight": level_over_time(start, end, np.ones(len(start))),
         }

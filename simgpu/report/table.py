@@ -163,20 +163,34 @@ def _work(report: Report) -> list[str]:
     return ["Work, energy, memory", *columns(rows, "<<")]
 
 
+# Columns that a narrow terminal can do without, those first that go first.
+_OPTIONAL = (frozenset({"each", "math", "DRAM"}), frozenset({"math", "DRAM"}), frozenset({"each"}), frozenset[str]())
+
+
 def _by_kind(report: Report, width: int) -> list[str]:
     groups = report.by_label()
     shown, rest = groups[:12], groups[12:]
-    wide = width >= 96
 
-    def row(g: GroupRecord, room: int) -> tuple[str, ...]:
-        cells = [shorten(g.name, room), str(g.count), seconds(g.time_s), percent(g.time_fraction), seconds(g.time_s / g.count)]
-        if wide:
-            cells += [quantity(g.flop_per_s, "FLOP/s"), quantity(g.dram_bytes_per_s, "B/s")]
-        return (*cells, g.bound, percent(g.roofline_fraction))
+    def cells(g: GroupRecord, room: int) -> dict[str, str]:
+        return {
+            "": shorten(g.name, room),
+            "count": str(g.count),
+            "time": seconds(g.time_s),
+            "share": percent(g.time_fraction),
+            "each": seconds(g.time_s / g.count),
+            "math": quantity(g.flop_per_s, "FLOP/s"),
+            "DRAM": quantity(g.dram_bytes_per_s, "B/s"),
+            "bound": g.bound,
+            "roofline": percent(g.roofline_fraction),
+        }
 
-    header = ["", "count", "time", "share", "each", *(["math", "DRAM"] if wide else []), "bound", "of roofline"]
-    align = "<>>>>>><>" if wide else "<>>>><>"
-    lines = _fitting(lambda room: columns([row(g, room) for g in shown], align, header=header), width)
+    def lines_with(room: int, kept: frozenset[str]) -> list[str]:
+        rows = [{key: text for key, text in cells(g, room).items() if key in kept or key not in _OPTIONAL[0]} for g in shown]
+        header = list(rows[0]) if rows else []
+        return columns([list(row.values()) for row in rows], "".join("<" if key in ("", "bound") else ">" for key in header), header=header)
+
+    kept = next((k for k in _OPTIONAL if max(map(len, lines_with(20, k)), default=0) <= width), frozenset())
+    lines = _fitting(lambda room: lines_with(room, kept), width)
     if rest:
         lines.append(f"  and {len(rest)} more kinds, {percent(sum(g.time_fraction for g in rest))} of the kernel time")
     return ["Kernels by kind", *lines]
@@ -190,9 +204,9 @@ def _slowest(report: Report, width: int, top: int) -> list[str]:
         cells = (where, str(count), shorten(k.label, max(room * 2 // 3, 10)), seconds(k.duration_s), percent(share), k.bound, percent(k.roofline_fraction))
         return (*cells, number(k.waves) if k.waves else "–")
 
-    header = ("", "count", "kind", "each", "share", "bound", "of roofline", "waves")
+    header = ("", "count", "kind", "each", "share", "bound", "roofline", "waves")
     lines = _fitting(lambda room: columns([row(*group, room) for group in groups], "<><>><>>", header=header), width)
-    longest = max(len(line) for line in lines)
+    longest = max(map(len, lines))
     if width - longest - 2 >= 12:
         how = ["tile or algorithm", *(k.choice for k, *_ in groups)]
         lines = [f"{line:<{longest}}  {shorten(text, width - longest - 2)}".rstrip() for line, text in zip(lines, how, strict=True)]
@@ -201,4 +215,4 @@ def _slowest(report: Report, width: int, top: int) -> list[str]:
 
 def _fitting(lines_with: Callable[[int], list[str]], width: int) -> list[str]:
     """The lines with as many characters for names as the width allows."""
-    return next(lines for room in (30, 26, 22, 18, 14, 10, 6) if max(map(len, lines := lines_with(room))) <= width or room == 6)
+    return next(lines for room in range(30, 5, -1) if max(map(len, lines := lines_with(room)), default=0) <= width or room == 6)

@@ -145,7 +145,8 @@ class _Device:
         self._advance()
         if self.ready:
             self._admit()
-        new_speeds = speeds([run.demand for run in self.in_flight], [run.in_tail for run in self.in_flight])
+        alone = len(self.in_flight) == 1
+        new_speeds = [1.0] if alone else speeds([run.demand for run in self.in_flight], [run.in_tail for run in self.in_flight])
         for run, speed in zip(self.in_flight, new_speeds, strict=True):
             if speed != run.speed:
                 run.speed = speed

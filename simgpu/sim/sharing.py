@@ -11,8 +11,6 @@ import numpy as np
 from simgpu.cost.times import KernelTimes
 from simgpu.kernels.kernel import KernelGraph, Transfer
 
-_VECTOR, _TENSOR, _SHARED, _L2, _DRAM = range(5)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
@@ -97,12 +95,15 @@ def speeds(in_flight: Sequence[Demand], in_tail: Sequence[bool]) -> list[float]:
     result, free = [], 1.0
     for demand, tail in zip(in_flight, in_tail, strict=True):
         want = demand.tail_slot_fraction if tail else demand.slot_fraction
-        got = min(want, free)
-        free -= got
-        result.append(got / want if want > 0 else 1.0)
-    for resource in range(_DRAM + 1):
-        wanted = [speed * demand.resource_fractions[resource] for speed, demand in zip(result, in_flight, strict=True)]
-        if sum(wanted) > 1.0:
+        if want <= free:
+            free -= want
+            result.append(1.0)
+        else:
+            result.append(free / want)
+            free = 0.0
+    for column in zip(*[demand.resource_fractions for demand in in_flight], strict=True):
+        if sum(column) > 1.0:  # what is wanted at full speed; slower kernels want less
+            wanted = [speed * fraction for speed, fraction in zip(result, column, strict=True)]
             shares = fair_shares(wanted)
             result = [speed * share / want if want > 0 else speed for speed, share, want in zip(result, shares, wanted, strict=True)]
     return result

@@ -51,6 +51,13 @@ def test_utilisation():
     assert u.mfu_fraction == pytest.approx(810 / 8 / 800)  # the model's own work
 
 
+def test_kernels_side_by_side_take_at_most_the_whole_chip():
+    # 0-2 s: 0.5 + 0.75 of the SMs, so all of them; 2-4 s: 0.75.
+    r = report(kernels((), ()), times(2, 4, waves=[0.4, 0.4], sm_fraction=[0.5, 0.75]), num_streams=2)
+    assert r.utilization.sm_active_fraction == (2 * 1 + 2 * 0.75) / 4
+    assert r.counters()["sm_active_fraction"][1].tolist() == [1, 0.75, 0]
+
+
 def test_a_slower_clock_keeps_a_pipe_busy_for_longer():
     graph = kernels((), flop=(100.0,))
     at = {clock: report(graph, times(4, executed_flop=[100], clock_hz=[clock])).utilization.fp32_active_fraction for clock in (1.0, 0.5)}
