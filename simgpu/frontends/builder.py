@@ -18,6 +18,8 @@ from simgpu.errors import ShapeError
 from simgpu.frontends.builder_core import BuilderCore
 from simgpu.graph.ir import CONSTANT, WEIGHT, Tensor
 
+__all__ = ["Builder", "Tensor", "round_channels"]
+
 Size = int | Sequence[int]
 
 

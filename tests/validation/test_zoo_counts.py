@@ -63,6 +63,10 @@ PUBLISHED = {
     "shufflenet_v1_x1_5": (None, 292),
     "shufflenet_v1_x2_0": (None, 524),
     "mobilenetv2_050": (1.95, 97),  # tensorflow/models slim, nets/mobilenet/README.md
+    "ssd_resnet34": (None, 433_000 / 2),  # Reddi et al. 2020, table 1: 433 GOP
+    "ssd_mobilenet_v1": (6.91, 2_470 / 2),  # the same: 2.47 GOP
+    "vovnet27_slim": (3.5, None),  # Lee et al. 2019, table 5
+    "ese_vovnet99b": (63.2, 16_510),  # timm results, benchmark-infer (its MACs count batch norm too)
     "gpt3-175b": (175_000, None),  # Brown et al. 2020, table 2.1
     "gpt3-13b": (13_000, None),
     "gpt3-6.7b": (6_700, None),
