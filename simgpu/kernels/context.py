@@ -11,7 +11,7 @@ from simgpu.dtypes import dtype as dtype_of
 from simgpu.errors import ModelError
 from simgpu.graph.ir import Graph, Op, Tensor
 from simgpu.kernels.kernel import Access, Kernel, Stream, Work
-from simgpu.passes.fused import algorithmic_flop, op_names
+from simgpu.passes.fused import INTERNAL, algorithmic_flop, op_names
 from simgpu.precision import Math, Precision, math_of, op_class, product_math
 from simgpu.runtime import Runtime
 
@@ -179,7 +179,7 @@ class Lowering:
                 reads=reads,
                 writes=writes,
                 flop=algorithmic_flop(self.graph, op) if flop is None else flop,
-                internal=internal,
+                internal=internal or INTERNAL in op.attrs,
             )
         )
         self.deps.append(tuple(sorted(waits)) if len(waits) > 1 else tuple(waits))

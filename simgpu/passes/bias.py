@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from simgpu.graph.ir import ACTIVATION, Attr, Graph, Op, Tensor
-from simgpu.passes.fused import FLOP, ORIGIN
+from simgpu.passes.fused import FLOP, INTERNAL, ORIGIN
 
 _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
 
@@ -28,6 +28,6 @@ def split_conv_bias(graph: Graph) -> Graph:
         product = Tensor(name=f"{out.name}:product", shape=out.shape, dtype=out.dtype, kind=ACTIVATION)
         tensors[product.name] = product
         ops.append(op.with_(inputs=op.inputs[:2], outputs=(product.name,)))
-        attrs: dict[str, Attr] = {FLOP: 0.0, ORIGIN: op.name}
+        attrs: dict[str, Attr] = {FLOP: 0.0, ORIGIN: op.name, INTERNAL: True}
         ops.append(Op(name=f"{op.name}/bias", type="Add", inputs=(product.name, bias), outputs=op.outputs, attrs=MappingProxyType(attrs), scope=op.scope))
     return graph if len(ops) == len(graph.ops) else graph.with_(ops=ops, tensors=tensors)

@@ -25,6 +25,7 @@ POINTWISE = frozenset(_POINTWISE.split())
 MEMBERS = "members"
 FLOP = "flop"
 ORIGIN = "origin"
+INTERNAL = "internal"  # the framework runs the op within the call of its origin: no operator call of its own
 
 
 def members(op: Op) -> tuple[Op, ...]:

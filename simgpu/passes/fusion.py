@@ -126,14 +126,16 @@ class _Grouping:
         stack = [self.index[t] for t in op.inputs if t in self.index and t not in group.outputs]
         while stack:
             i = stack.pop()
-            if i < first or i in seen:
+            if i in seen:
                 continue
-            seen.add(i)
             other = self.group_of.get(i)
             if other is group:
                 return True
-            for k in (i,) if other is None else other.members:
-                seen.add(k)
+            together = [i] if other is None else other.members
+            seen.update(together)
+            if together[-1] < first:  # all of it runs before the group
+                continue
+            for k in together:
                 stack.extend(self.index[t] for t in self.graph.ops[k].inputs if t in self.index)
         return False
 
