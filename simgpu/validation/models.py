@@ -6,23 +6,24 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from simgpu.frontends.zoo import zoo_has, zoo_model
+from simgpu.frontends.zoo import split_name, zoo_has, zoo_model
 from simgpu.validation.model_runs import Outcome, Run, run_all
 from simgpu.validation.outcome import Validation, Wanted, check_unit, described
 from simgpu.validation.score import Group, Results, Skipped
-from simgpu.validation.stacks import Stack, stack_of
+from simgpu.validation.stacks import Stack, network_of, stack_of
 from simgpu.validation.table import Row, Table
 
 FAMILY = "model"
 _REQUIRED = frozenset(("model", "gpu", "mode", "batch"))
 _TIMES = frozenset(("latency_ms", "throughput_per_s", "measured_ms", "gpu_batches_per_s"))
 _POLICIES = {"fp32": "fp32", "tf32": "tf32", "amp-fp16": "amp", "amp": "amp", "fp16": "fp16", "bf16": "bf16", "int8": "int8", "int8,fp16": "int8", "fp8": "fp8"}
-_WEIGHT_ONLY = {"int8-wo": "int8_wo", "int4-g32": "int4_wo"}
+_WEIGHT_ONLY = {"int8-wo": "int8-weight-only", "int4-g32": "int4"}
 _FORWARD = {"infer", "fwd"}
 _PER_SAMPLE = {"images/s", "sequences/s", "samples/s", "samples/s per GPU"}
 _OTHERS = {"neusight_ms": "NeuSight", "habitat_ms": "Habitat", "li_ms": "Li", "roofline_ms": "their roofline"}
@@ -65,7 +66,7 @@ def read_row(row: Row) -> ModelCase | Skipped:
     stack = stack_of(cells)
     mode, dtype_name = row.text("mode").strip(), row.text("dtype").strip() if "dtype" in cells else "fp32"
     source = stack.label or cells.get("source", "").strip() or ("neusight" if "neusight_ms" in cells else "unnamed")
-    name = stack.names.get(row.text("model"), row.text("model"))
+    name = network_of(row.text("model"), stack)
     trust = stack.trust
     if "neusight_ms" in cells and row.text("gpu") == "a100-pcie-40gb" and any(name == m and b in (None, int(cells["batch"] or 0)) for m, b in _DOUBTFUL):
         trust = "care"
@@ -84,7 +85,7 @@ def read_row(row: Row) -> ModelCase | Skipped:
     batch = row.count("batch") if cells["batch"].strip() else stack.batch
     if batch is None:
         return skip("batch not stated")
-    policy = _policy(row, dtype_name)
+    policy = stack.dtype or _policy(row, dtype_name)
     if policy is None:
         return skip(f"number format '{dtype_name}' is not modelled")
     measured = _measured(row, batch, mode, stack)
@@ -94,7 +95,7 @@ def read_row(row: Row) -> ModelCase | Skipped:
     if isinstance(options, str):
         return skip(options)
     runtime = "compiled" if cells.get("variant", "").strip() == "fusion" else stack.runtime
-    attention = "math" if "neusight_ms" in cells else None  # Hugging Face's eager attention
+    attention = "math" if "neusight_ms" in cells else stack.attention or None  # NeuSight: Hugging Face's eager attention
     run = Run(
         model=name,
         gpu=row.text("gpu"),
@@ -130,7 +131,7 @@ def _measured(row: Row, batch: int, mode: str, stack: Stack) -> float | str:
         if rate is None or not (stack.decode or mode == "infer-decode" or cells.get("output_len", "").strip()):
             return "time of a token not stated"
         if not stack.decode and mode == "infer-generate":
-            return "prompt and answer in one number"
+            return _token_s(row, batch, rate)
         return batch / _positive(row, "throughput_per_s", rate)
     column = "measured_ms" if "measured_ms" in cells else "latency_ms"
     rate = row.number_or_none("throughput_per_s")
@@ -143,6 +144,15 @@ def _measured(row: Row, batch: int, mode: str, stack: Stack) -> float | str:
         return f"throughput in {cells.get('throughput_unit', '').strip() or 'an unstated unit'} says no time of a pass"
     own = row.number_or_none("throughput_per_s_per_gpu")
     return batch / _positive(row, "throughput_per_s", rate if own is None else own)
+
+
+def _token_s(row: Row, batch: int, rate: float) -> float | str:
+    """Time of a token, from the rate of all and the time to the first one: what is left for the others. [s]"""
+    first, answer = row.number_or_none("ttft_ms"), row.number_or_none("output_len")
+    if first is None or answer is None or answer < 2:
+        return "prompt and answer in one number"
+    left_s = answer * batch / _positive(row, "throughput_per_s", rate) - first * 1e-3
+    return left_s / (answer - 1) if left_s > 0 else "the first token alone takes longer than all"
 
 
 def _positive(row: Row, column: str, value: float) -> float:
@@ -161,7 +171,7 @@ def _options(row: Row, name: str, mode: str, stack: Stack) -> dict[str, Any] | s
         answer = row.count("output_len") if cells.get("output_len", "").strip() else 0
         return {"phase": "decode", "context": prompt + answer // 2}
     options: dict[str, Any] = {}
-    known = zoo_model(name).options if zoo_has(name) else None
+    known = _zoo_options(name)
     if cells.get("image_size", "").strip():
         size = re.fullmatch(r"(\d+)(?:[x×](\d+))?", cells["image_size"].strip())
         if size is None or (size[2] and size[2] != size[1]):
@@ -173,6 +183,12 @@ def _options(row: Row, name: str, mode: str, stack: Stack) -> dict[str, Any] | s
     if known is not None and "head" in known and name == "bert-base" and stack.label in ("nvidia_dle", "tensorrt_bert_demo"):
         options["head"] = "qa"
     return options
+
+
+@cache
+def _zoo_options(name: str) -> Mapping[str, Any] | None:
+    """What a network of the zoo can be told; None if the zoo has none of that name."""
+    return zoo_model(split_name(name)[0]).options if zoo_has(name) else None
 
 
 def model_file(table: Table, wanted: Wanted, jobs: int = 1) -> Validation:

@@ -27,6 +27,8 @@ class Stack:
         out: Why the row is left out; "" = it is not.
         batch: Batch where the row says none.
         use: "throughput" where the printed latency is not to be trusted, else "latency".
+        attention: "math" where no fused attention existed; "" = what the runtime does.
+        dtype: Precision policy to simulate; "" = the one of the row's own word.
         decode: Generating text is counted a token at a time, although the row does not say so.
     """
 
@@ -38,23 +40,24 @@ class Stack:
     out: str = ""
     batch: int | None = None
     use: str = "latency"
+    attention: str = ""
+    dtype: str = ""
     decode: bool = False
 
 
 @cache
-def _rules() -> tuple[Mapping[str, Any], ...]:
-    data = json.loads(resources.files("simgpu.validation").joinpath("stacks.json").read_text(encoding="utf-8"))
-    rules = []
-    for rule in data["rules"]:
-        when = {column: re.compile(pattern) for column, pattern in rule["when"].items()}
-        rules.append({"when": when, **{key: value for key, value in rule.items() if key != "when"}})
-    return tuple(rules)
+def _data() -> Mapping[str, Any]:
+    data: Mapping[str, Any] = json.loads(resources.files("simgpu.validation").joinpath("stacks.json").read_text(encoding="utf-8"))
+    return data
 
 
 @cache
-def _hosts() -> Mapping[str, Any]:
-    hosts: Mapping[str, Any] = json.loads(resources.files("simgpu.validation").joinpath("stacks.json").read_text(encoding="utf-8"))["hosts"]
-    return hosts
+def _rules() -> tuple[Mapping[str, Any], ...]:
+    rules = []
+    for rule in _data()["rules"]:
+        when = {column: re.compile(pattern) for column, pattern in rule["when"].items()}
+        rules.append({"when": when, **{key: value for key, value in rule.items() if key != "when"}})
+    return tuple(rules)
 
 
 def stack_of(cells: Mapping[str, str]) -> Stack:
@@ -71,9 +74,18 @@ def stack_of(cells: Mapping[str, str]) -> Stack:
     return Stack(**chosen)
 
 
+def network_of(name: str, stack: Stack) -> str:
+    """The zoo's name of a network.
+
+    >>> network_of("mobilenet-v1-0.5", Stack())
+    'mobilenet_v1:width=0.5'
+    """
+    return str(stack.names.get(name) or _data()["networks"].get(name, name))
+
+
 def host_of(name: str) -> HostCost:
     """The host of that name, of `stacks.json` or else of the simulator's own."""
-    own = _hosts().get(name)
+    own = _data()["hosts"].get(name)
     if own is None:
         return host_cost(name)
     return HostCost(name=name, launch_s=own["launch_us"] * 1e-6, again_s=min(4e-6, own["launch_us"] * 1e-6), step_s=own["step_ms"] * 1e-3, source=own["origin"])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
+import re
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -15,6 +16,7 @@ from simgpu.validation.score import Score
 
 WIDTH = 132
 _HEADER = ("family", "GPU", "dtype", "mode", "rows", "skipped", "MAPE", "median", "p90", "bias", "roofline", "others")
+_ABSENT = "network not in the zoo"
 _ALIGN = "<<<<>>>>>>><"
 
 
@@ -74,11 +76,17 @@ def _summary(score: Score) -> tuple[str, ...]:
 
 def _skips(table: Sequence[Score]) -> list[str]:
     reasons: Counter[tuple[str, str]] = Counter()
+    absent: dict[str, set[str]] = defaultdict(set)
     for score in table:
         for reason, count in score.reasons.items():
+            if name := re.match(r"no network '([^']+)' in the zoo", reason):
+                absent[score.source].add(name[1])
+                reason = _ABSENT
             reasons[score.source, reason] += count
     if not reasons:
         return []
+    for source, names in absent.items():
+        reasons[source, f"{_ABSENT}: {', '.join(sorted(names))}"] = reasons.pop((source, _ABSENT))
     rows = [(f"{count}", source, reason) for (source, reason), count in sorted(reasons.items(), key=lambda item: (item[0][0], -item[1], item[0][1]))]
     return ["", f"Not predicted: {sum(reasons.values())} rows", *columns(rows, "><<", header=("rows", "source", "why"))]
 
