@@ -19,7 +19,7 @@ from simgpu.data_paths import search_dirs
 from simgpu.errors import ModelError, ShapeError, did_you_mean
 from simgpu.frontends.hf import bert, decoders, diffusion, swin, t5, vision, whisper
 from simgpu.frontends.hf.decoder import Decoder
-from simgpu.frontends.hf.fields import Fields
+from simgpu.frontends.hf.fields import Fields, short
 from simgpu.frontends.hf.request import Request
 from simgpu.graph.ir import Graph
 
@@ -143,12 +143,21 @@ def load_named_config(name: str, **options: Any) -> Graph:
         ModelError: No config has that name.
     """
     base, _, suffix = name.partition(":")
-    path = _by_name().get(_plain(base))
-    if path is None:
-        raise ModelError(f"unknown config '{name}'{did_you_mean(_plain(base), _by_name())}; `config_names()` lists {len(config_names())} of them")
-    data = read_json(path)
+    data = read_json(shipped_config(base))
     chosen = {**data.get("_simgpu", {}).get("options", {}), **({"phase": "decode"} if suffix == "decode" else {"part": suffix} if suffix else {}), **options}
     return load_config(data, name=name, **chosen)
+
+
+def shipped_config(name: str) -> Path:
+    """The file of a config that is known by name.
+
+    Raises:
+        ModelError: No config has that name.
+    """
+    path = _by_name().get(_plain(name))
+    if path is None:
+        raise ModelError(f"unknown config '{name}'{did_you_mean(_plain(name), _by_name())}; `config_names()` lists {len(config_names())} of them")
+    return path
 
 
 def config_names() -> tuple[str, ...]:
@@ -190,7 +199,7 @@ def _unique(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
     if len(result) < len(pairs):
         names = [key for key, _ in pairs]
         twice = next(key for key in names if names.count(key) > 1)
-        raise ModelError(f"{path}: {twice}: is given twice; remove one of them")
+        raise ModelError(f"{path}: {short(twice)}: is given twice; remove one of them")
     return result
 
 
@@ -217,7 +226,7 @@ def _family(f: Fields) -> Family:
         return FAMILIES[kind]
     except KeyError:
         key = "model_type" if f.has("model_type") else "_class_name"
-        f.fail(key, f"'{kind[:60]}' is not supported{did_you_mean(kind[:60], FAMILIES)}; supported: {', '.join(sorted(FAMILIES))}")
+        f.fail(key, f"{short(kind)} is not supported{did_you_mean(kind[:60], FAMILIES)}; supported: {', '.join(sorted(FAMILIES))}")
 
 
 # ---- configs by name

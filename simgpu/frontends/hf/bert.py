@@ -8,7 +8,7 @@ from simgpu.errors import OptionError
 from simgpu.frontends.builder import Builder
 from simgpu.frontends.hf.blocks import Heads, activate, attend, first_token, mlp, read_activation
 from simgpu.frontends.hf.decoders import num_labels
-from simgpu.frontends.hf.fields import Fields
+from simgpu.frontends.hf.fields import MAX_LAYERS, Fields, short
 from simgpu.frontends.hf.request import Request
 from simgpu.graph.ir import Graph, Tensor
 
@@ -116,7 +116,7 @@ def albert(f: Fields, name: str, request: Request) -> Graph:
     e = _read(f, name, "albert", embed_dim=f.size("embedding_size", default=128))
     groups, inner = f.layers("num_hidden_groups", default=1), f.layers("inner_group_num", default=1)
     f.at_most("num_hidden_groups", groups, "num_hidden_layers", e.layers)
-    f.at_most("inner_group_num", inner * e.layers, "a thousand layers, by num_hidden_layers", 1000)
+    f.at_most("inner_group_num × num_hidden_layers", inner * e.layers, "the limit of layers", MAX_LAYERS)
     head = encoder_head(f, request)
     b, x = _embeddings(e, f, request)
     x = b.linear(x, e.hidden, name="albert.encoder.embedding_hidden_mapping_in")
@@ -171,7 +171,7 @@ def encoder_head(f: Fields, request: Request) -> str:
             if architecture.endswith(ending):
                 return head
     if architectures:
-        f.fail("architectures", f"names '{architectures[0]}', whose head is not known; choose head=mlm, qa, classify or none")
+        f.fail("architectures", f"names {short(architectures[0])}, whose head is not known; choose head=mlm, qa, classify or none")
     return "none"
 
 

@@ -10,7 +10,7 @@ from simgpu.errors import OptionError
 from simgpu.frontends.hf.blocks import read_activation
 from simgpu.frontends.hf.decoder import Decoder, Names, build_decoder
 from simgpu.frontends.hf.experts import MAX_EXPERTS, Experts
-from simgpu.frontends.hf.fields import Fields
+from simgpu.frontends.hf.fields import Fields, short
 from simgpu.frontends.hf.latent import Latent
 from simgpu.frontends.hf.request import Request, check_positions, decoder_lengths
 from simgpu.graph.ir import Graph
@@ -46,7 +46,7 @@ def causal_head(f: Fields, request: Request) -> str:
         return "classify"
     if any(a.endswith("Model") for a in architectures):
         return "none"
-    f.fail("architectures", f"names '{architectures[0]}', whose head is not known; choose head=lm, classify or none")
+    f.fail("architectures", f"names {short(architectures[0])}, whose head is not known; choose head=lm, classify or none")
 
 
 def num_labels(f: Fields) -> int:

@@ -142,7 +142,9 @@ def _read_unet(f: Fields) -> UNet:
         f.divide(f"block_out_channels[{i}]", channel, "norm_num_groups", groups)
         f.divide(f"block_out_channels[{i}]", channel, f"attention_head_dim[{i}]", heads[i])
     layers, depths = _repeats(f, "layers_per_block", n, 2), _repeats(f, "transformer_layers_per_block", n, 1)
-    f.at_most("layers_per_block × transformer_layers_per_block", sum((a + 1) * d for a, d in zip(layers, depths, strict=True)), "a limit of", MAX_LAYERS)
+    f.at_most(
+        "layers_per_block × transformer_layers_per_block", sum((a + 1) * d for a, d in zip(layers, depths, strict=True)), "the limit of layers", MAX_LAYERS
+    )
     text = f.sizes("cross_attention_dim", default=(1280,) * n, length=n)
     if len(set(text)) > 1:
         f.fail("cross_attention_dim", "differs between levels, expected one width of the text's features")

@@ -8,9 +8,10 @@ from typing import Any, NoReturn
 
 from simgpu.errors import ModelError, did_you_mean
 
-# Larger than any published network by two orders of magnitude; a file beyond them is broken, and graphs stay small enough to hold.
+# Sizes beyond any published network by two orders of magnitude, depths by a factor of four: a file beyond them is broken,
+# and what is within them makes a graph that is built in seconds.
 MAX_SIZE = 2**24
-MAX_LAYERS = 1000
+MAX_LAYERS = 512
 MAX_ITEMS = 4096
 
 
@@ -69,7 +70,7 @@ class Fields:
         """A word, perhaps one of a few."""
         value: str = self._read(keys, default, lambda v: isinstance(v, str), "a text")
         if choices and value not in choices:
-            self.fail(self._found(keys), f"is '{value}', expected one of {', '.join(choices)}{did_you_mean(value, choices)}")
+            self.fail(self._found(keys), f"is {short(value)}, expected one of {', '.join(choices)}{did_you_mean(value[:60], choices)}")
         return value
 
     def sizes(
@@ -90,7 +91,7 @@ class Fields:
         value = tuple(self._read(keys, default, lambda v: _is_list(v, max_length) and all(isinstance(i, str) for i in v), "a list of texts"))
         for word in value:
             if choices and word not in choices:
-                self.fail(self._found(keys), f"names '{word}', expected {', '.join(choices)}{did_you_mean(word, choices)}")
+                self.fail(self._found(keys), f"names {short(word)}, expected {', '.join(choices)}{did_you_mean(word[:60], choices)}")
         return value
 
     def sub(self, key: str, *, required: bool = True) -> Fields:
@@ -140,10 +141,11 @@ class Fields:
         if value is None:
             if isinstance(default, Required):
                 other = f" (or {', '.join(keys[1:])})" if len(keys) > 1 else ""
-                self.fail(keys[0], f"is missing{other}, expected {expected}{did_you_mean(keys[0], [k for k in self.data if isinstance(k, str)])}")
+                near = did_you_mean(keys[0], [k for k in self.data if isinstance(k, str) and len(k) < 60])
+                self.fail(keys[0], f"is missing{other}, expected {expected}{near}")
             return default
         if not ok(value):
-            self.fail(self._found(keys), f"is {_short(value)}, expected {expected}")
+            self.fail(self._found(keys), f"is {short(value)}, expected {expected}")
         return value
 
 
@@ -159,7 +161,12 @@ def _is_list(value: Any, max_length: int) -> bool:
     return isinstance(value, list | tuple) and len(value) <= max_length
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A value as a message shows it.
+
+    >>> short("a" * 100)[-5:], short([1, 2]), short(10**100)
+    ('aaaa…', 'a list of 2 entries', 'a number of 333 bits')
+    """
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 256:
         return f"a number of {value.bit_length()} bits"
     if isinstance(value, list | tuple | dict):

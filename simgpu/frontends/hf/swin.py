@@ -5,7 +5,7 @@ from __future__ import annotations
 from simgpu.frontends.builder import Builder
 from simgpu.frontends.hf.blocks import activate, merge_heads, read_activation, split_heads
 from simgpu.frontends.hf.decoders import num_labels
-from simgpu.frontends.hf.fields import Fields
+from simgpu.frontends.hf.fields import MAX_LAYERS, Fields
 from simgpu.frontends.hf.request import Request
 from simgpu.frontends.hf.vision import patches
 from simgpu.graph.ir import Graph, Tensor
@@ -21,8 +21,8 @@ def swin(f: Fields, name: str, request: Request) -> Graph:
     heads = f.sizes("num_heads", length=len(depths))
     window, ratio = f.size("window_size", default=7), f.number("mlp_ratio", default=4.0, low=1e-3, high=64)
     act, bias = read_activation(f, "hidden_act", default="gelu"), f.flag("qkv_bias", default=True)
-    if not depths or sum(depths) > 1000:
-        f.fail("depths", f"has {len(depths)} stages of {sum(depths)} layers, expected at least one stage and at most 1000 layers")
+    if not depths or sum(depths) > MAX_LAYERS:
+        f.fail("depths", f"has {len(depths)} stages of {sum(depths)} layers, expected at least one stage and at most {MAX_LAYERS} layers")
     for stage, count in enumerate(heads):
         f.divide("embed_dim", dim * 2**stage, f"num_heads[{stage}]", count)
     b = Builder(name)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from simgpu.frontends.builder import Builder
 from simgpu.frontends.hf.blocks import ACTIVATIONS, Cache, Heads, activate, attend, cross_attend, gated_mlp, load_only, read_activation, scaled
 from simgpu.frontends.hf.experts import MAX_EXPERTS, Experts, moe
-from simgpu.frontends.hf.fields import Fields
+from simgpu.frontends.hf.fields import Fields, short
 from simgpu.frontends.hf.request import Lengths, Request, decoder_lengths
 from simgpu.graph.ir import Graph, Tensor
 
@@ -65,7 +65,7 @@ def _read(f: Fields, name: str) -> T5:
     if f.has("dense_act_fn"):
         act = read_activation(f, "dense_act_fn", default="relu")
     elif act not in ACTIVATIONS:
-        f.fail("feed_forward_proj", f"is '{kind[:60]}', expected an activation, perhaps with 'gated-' before it, such as relu or gated-gelu")
+        f.fail("feed_forward_proj", f"is {short(kind)}, expected an activation, perhaps with 'gated-' before it, such as relu or gated-gelu")
     layers = f.layers("num_layers")
     return T5(
         name=name,

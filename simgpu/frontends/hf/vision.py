@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from simgpu.frontends.builder import Builder
 from simgpu.frontends.hf.blocks import Heads, attend, first_token, mlp, read_activation
 from simgpu.frontends.hf.decoders import num_labels
-from simgpu.frontends.hf.fields import Fields
+from simgpu.frontends.hf.fields import Fields, short
 from simgpu.frontends.hf.request import Lengths, Request, check_positions
 from simgpu.graph.ir import Graph, Tensor
 
@@ -97,7 +97,7 @@ def _image_head(f: Fields, request: Request) -> str:
     for ending, head in {"ForImageClassificationWithTeacher": "teacher", "ForImageClassification": "classify", "Model": "none"}.items():
         if any(a.endswith(ending) for a in architectures):
             return head
-    f.fail("architectures", f"names {', '.join(architectures)[:80]}, whose head is not known; choose head=classify or none")
+    f.fail("architectures", f"names {short(architectures[0]) if architectures else 'nothing'}, whose head is not known; choose head=classify or none")
 
 
 def _tower(
