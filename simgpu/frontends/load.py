@@ -95,11 +95,12 @@ def _kind(source: str, stat: tuple[int, int, bool] | None) -> str:
         if stat is None:
             raise ModelError(f"{source}: no such file; expected {_SUFFIXES[suffix]}")
         return "onnx" if suffix == ".onnx" else "config"
-    from simgpu.frontends.config import is_config_name
     from simgpu.frontends.zoo import zoo_has
 
     if zoo_has(source):
         return "zoo"
+    from simgpu.frontends.config import is_config_name
+
     if is_config_name(source):
         return "named config"
     if stat is not None and stat[2] and (Path(source) / "config.json").is_file():
