@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -291,7 +292,7 @@ def fresh_index(folder: Path) -> list[ZooRow]:
                     family=entry.family,
                     file=path,
                     aliases=entry.aliases,
-                    input=" + ".join("x".join(map(str, graph[t].shape)) for t in graph.inputs),
+                    input=_shapes(graph),
                     params=graph.num_params,
                     macs=round(graph_macs(graph)),
                 )
@@ -299,13 +300,20 @@ def fresh_index(folder: Path) -> list[ZooRow]:
     return rows
 
 
+def _shapes(graph: Graph) -> str:
+    """Shapes of the inputs, "1x13 + 26 of 1x1"."""
+    runs = [(shape, len(list(same))) for shape, same in groupby(graph[t].shape for t in graph.inputs)]
+    return " + ".join((f"{count} of " if count > 1 else "") + "x".join(map(str, shape)) for shape, count in runs)
+
+
 def write_index() -> Path:
     """Counts all shipped networks anew and writes `models/index.csv`."""
     path = data_dir("models") / "index.csv"
+    rows = fresh_index(path.parent)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([f.name for f in fields(ZooRow)])
-        for row in fresh_index(path.parent):
+        for row in rows:
             writer.writerow([row.name, row.family, row.file.name, " ".join(row.aliases), row.input, row.params, row.macs])
     return path
 

@@ -67,6 +67,15 @@ PUBLISHED = {
     "ssd_mobilenet_v1": (6.91, 2_470 / 2),  # the same: 2.47 GOP
     "vovnet27_slim": (3.5, None),  # Lee et al. 2019, table 5
     "ese_vovnet99b": (63.2, 16_510),  # timm results, benchmark-infer (its MACs count batch norm too)
+    "yolov3": (None, 65_860 / 2),  # Redmon and Farhadi's cfg/yolov3.cfg: 65.86 BFLOP at 416
+    "yolov5s": (7.2, 16_500 / 2),  # YOLOv5's README
+    "yolov8n": (3.2, 8_700 / 2),  # YOLOv8's README
+    "yolov8x": (68.2, 257_800 / 2),
+    "unet": (31.03, None),  # 1 channel, 2 classes
+    "unet_same": (31.03, None),
+    "lstm_lm": (66, None),  # Zaremba et al. 2014, section 4.1
+    "lstm_lm_medium": (20, None),
+    "dlrm_mlperf": (24_000, None),  # 187.8 M rows of 128
     "gpt3-175b": (175_000, None),  # Brown et al. 2020, table 2.1
     "gpt3-13b": (13_000, None),
     "gpt3-6.7b": (6_700, None),
@@ -88,7 +97,39 @@ def test_counts_are_near_those_of_the_paper(name: str) -> None:
         assert row.macs / 1e6 == pytest.approx(macs, rel=0.05)
 
 
+# Parameters that the authors' own code prints, or that add up by hand, to the digit.
+PRINTED = {
+    "yolov3": 61_949_149,  # ultralytics/yolov3, summary of yolov3.yaml
+    "yolov5n": 1_872_157,  # ultralytics/yolov5 v6.0, summaries
+    "yolov5s": 7_235_389,
+    "yolov5m": 21_190_557,
+    "yolov5l": 46_563_709,
+    "yolov5x": 86_749_405,
+    "yolov8n": 3_157_200,  # ultralytics/ultralytics, summaries of yolov8.yaml
+    "yolov8s": 11_166_560,
+    "yolov8m": 25_902_640,
+    "yolov8l": 43_691_520,
+    "yolov8x": 68_229_648,
+    "dcgan": 3_576_704,  # pytorch/examples, dcgan
+    "dcgan_discriminator": 2_765_568,
+    "dlrm": 540_677_217,  # Σ rows 33,762,577 · 16 channels, and the perceptrons 13-512-256-64-16 and 367-512-256-1
+    "lstm_lm_small": 2 * 10_000 * 200 + 10_000 + 2 * 4 * (2 * 200 * 200 + 2 * 200),  # tables, bias, four gates in two layers
+    "gru_lm": 2 * 10_000 * 1500 + 10_000 + 2 * 3 * (2 * 1500 * 1500 + 2 * 1500),
+}
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_parameters_to_the_digit(name: str) -> None:
+    assert load_zoo(name).num_params == PRINTED[name]
+
+
 def test_most_networks_are_checked_by_count() -> None:
-    checked = {load_zoo(r["model"]).name for r in ROWS} | PUBLISHED.keys()
+    checked = {load_zoo(r["model"]).name for r in ROWS} | PUBLISHED.keys() | PRINTED.keys()
     unchecked = {row.name for row in zoo_table()} - checked
-    assert unchecked == {"conv-block", "bert-large-classifier", "gpt3-xl-neusight", "switch-xl-4e"}
+    assert unchecked == {
+        "conv-block",
+        "bert-large-classifier",  # bert-large and a layer of two labels
+        "gpt3-xl-neusight",
+        "switch-xl-4e",
+        *("mobiledet_cpu", "mobiledet_dsp", "mobiledet_edgetpu"),  # after the authors' code; their paper's counts are not at hand
+    }
