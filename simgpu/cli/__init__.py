@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "gpu": ("simgpu.cli.gpu", "Print the spec sheet of a GPU."),
     "gpus": ("simgpu.cli.gpus", "List the GPUs by generation."),
     "validate": ("simgpu.cli.validate", "Compare predictions with measured times."),
+    "calibrate": ("simgpu.cli.calibrate", "Refit the factors that no datasheet states on measured times."),
 }
 
 

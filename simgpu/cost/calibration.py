@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from types import SimpleNamespace
@@ -16,6 +16,8 @@ from typing import Any
 
 from simgpu.arch.spec import GPU
 from simgpu.errors import DataError
+
+COMMON = "common"  # values that every GPU shares
 
 # Compute capability → generation, as this file groups them; the first match counts.
 _GENERATIONS: tuple[tuple[tuple[int, int], str], ...] = (
@@ -49,12 +51,14 @@ class Calibration:
         parameters: name → {unit, meaning, source}.
         values: "common" or a generation → {name: value}.
         inherits: generation → the one whose values it takes where it has none.
+        nearest: generation → its nearest relative, whose values would serve if it had none of its own.
         fit: What the factors were fitted on, and the errors before and after.
     """
 
-    parameters: Mapping[str, Mapping[str, str]]
+    parameters: Mapping[str, Mapping[str, Any]]
     values: Mapping[str, Mapping[str, Any]]
     inherits: Mapping[str, str]
+    nearest: Mapping[str, str]
     fit: Mapping[str, Any]
 
     def chain(self, name: str) -> tuple[str, ...]:
@@ -64,7 +68,7 @@ class Calibration:
             name = self.inherits[name]
             assert name not in result, f"calibration inherits in a loop at {name}"
             result.append(name)
-        return (*result, "common")
+        return (*result, COMMON)
 
     def factors(self, gpu: GPU) -> SimpleNamespace:
         """Every parameter's value for this GPU, as attributes."""
@@ -83,7 +87,14 @@ class Calibration:
     def with_values(self, changes: Mapping[str, Mapping[str, Any]]) -> Calibration:
         """A copy with some values replaced: {"Volta": {"fma_efficiency": 1.0}}."""
         merged = {group: {**self.values.get(group, {}), **changes.get(group, {})} for group in {**self.values, **changes}}
-        return Calibration(parameters=self.parameters, values=merged, inherits=self.inherits, fit=self.fit)
+        return replace(self, values=merged)
+
+    def on_loan(self, name: str) -> Calibration:
+        """A copy in which a generation has its nearest relative's values where it has values of its own."""
+        lender: dict[str, Any] = {}
+        for group in reversed(self.chain(self.nearest[name]) if name in self.nearest else (COMMON,)):
+            lender.update(self.values.get(group, {}))
+        return self.with_values({name: {key: lender[key] for key in self.values.get(name, {}) if key in lender}})
 
 
 def parse_calibration(text: str, where: str) -> Calibration:
@@ -94,7 +105,9 @@ def parse_calibration(text: str, where: str) -> Calibration:
     """
     try:
         data = json.loads(text)
-        calibration = Calibration(parameters=data["parameters"], values=data["values"], inherits=data["inherits"], fit=data.get("fit", {}))
+        calibration = Calibration(
+            parameters=data["parameters"], values=data["values"], inherits=data["inherits"], nearest=data.get("nearest", {}), fit=data.get("fit", {})
+        )
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise DataError(f"{where}: no calibration file ({error}); write one with `simgpu calibrate`") from None
     unknown = sorted({name for group in calibration.values.values() for name in group} - set(calibration.parameters))

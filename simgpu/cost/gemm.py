@@ -28,7 +28,7 @@ def energy_per_flop_ratio(m: Machine, dtype: Any, pipe: Any) -> Values:
         [8.0, 4.0, 32.0, 64.0],
         16.0,
     )
-    vector = np.where(dtype == "fp16", 0.6, np.where(dtype == "fp64", 2.0, 1.0))
+    vector = np.select([dtype == "fp16", dtype == "fp64", dtype == "int8"], [0.6, 2.0, 0.25], 1.0)  # a dp4a does 8 operations for the energy of about one FMA
     return np.where(pipe == "tensor", m.factors.tensor_energy_ratio * bits / 16.0, vector)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -103,7 +103,7 @@ class CostModel:
         self.calibration = calibration or shipped_calibration()
 
     def price(
-        self, kernels: KernelGraph, gpu: GPU, *, load_s: Sequence[float] | float = np.inf, graph_replay: bool = False, library_year: float = LIBRARY_YEAR
+        self, kernels: KernelGraph, gpu: GPU, *, load_s: Values = np.inf, graph_replay: bool = False, library_year: float = LIBRARY_YEAR
     ) -> KernelTimes:
         """Times of all kernels.
 

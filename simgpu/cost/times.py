@@ -66,7 +66,7 @@ class KernelTimes:
     @property
     def bound(self) -> NDArray[np.int64]:
         """Index into `tuple(PARTS)` of the longest part, for each kernel."""
-        return np.argmax(np.stack([getattr(self, part) for part in PARTS]), axis=0)
+        return np.asarray(np.argmax(np.stack([getattr(self, part) for part in PARTS]), axis=0))
 
     def bound_names(self) -> list[str]:
         """The longest part of each kernel in words; one design only."""
