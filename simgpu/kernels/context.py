@@ -111,6 +111,8 @@ class Lowering:
         tensor = self.graph.tensors[name]
         buffer = f"{name}:contiguous:{op.name}"
         target = Access(tensor=buffer, bytes=self.bytes_of(name))
+        if buffer in self._writer:  # both operands are this tensor
+            return target
         work = Stream(
             elements=tensor.elements,
             pattern="elementwise" if keeps_rows(tensor.shape, strides) else "transpose",

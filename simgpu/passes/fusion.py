@@ -144,9 +144,13 @@ def _merged(graph: Graph, group: _Group) -> Op:
     """The op that replaces a group."""
     parts = tuple(graph.ops[i] for i in sorted(group.members))
     own = {t for p in parts for t in p.outputs if t}
-    numbers = set(group.members)
-    index = {graph.ops[i].name: i for i in numbers}
-    leaves = tuple(t for p in parts for t in p.outputs if t and (t in graph.outputs or any(index.get(u.name) is None for u in graph.consumers.get(t, ()))))
+    inside = {p.name for p in parts}
+
+    def leaves_kernel(name: str) -> bool:
+        users = graph.consumers.get(name, ())
+        return name in graph.outputs or not users or any(u.name not in inside for u in users)
+
+    leaves = tuple(t for p in parts for t in p.outputs if t and leaves_kernel(t))
     if group.kind == "epilogue":
         anchor = graph.ops[group.anchor]
         count = _EPILOGUE[anchor.type]

@@ -185,6 +185,8 @@ class _Autocast:
         if remembers and (name, dtype) in self.made:
             return self.made[name, dtype]
         target = f"{name}:{op.name}:{dtype}"
+        if target in self.tensors:  # both operands are this tensor
+            return target
         self.tensors[target] = replace(tensor, name=target, dtype=dtype, kind=ACTIVATION)
         self.ops.append(_helper(op, "Cast", f"cast:{name}", name, target, to=dtype, **({INTERNAL: True} if internal else {})))
         self.made[name, dtype] = target
