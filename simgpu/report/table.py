@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from simgpu.report.records import UTILIZATION, GroupRecord, KernelRecord
 from simgpu.report.report import HOST_BOUND, Report
-from simgpu.report.text import bar, columns, joined, number, numbered, percent, quantity, seconds, shorten, side_by_side
+from simgpu.report.text import bar, columns, joined, number, numbered, percent, quantity, seconds, shorten, shorten_path, side_by_side
 from simgpu.units import format_quantity
 
 MIN_WIDTH, MAX_WIDTH = 80, 120
@@ -200,7 +200,7 @@ def _slowest(report: Report, width: int, top: int) -> list[str]:
     groups = report.distinct_kernels(top)
 
     def row(k: KernelRecord, count: int, time_s: float, room: int) -> tuple[str, ...]:
-        where, share = shorten(k.scope or k.op or k.name, room), time_s / report.kernel_s if report.kernel_s else 0.0
+        where, share = shorten_path(k.scope or k.op or k.name, room), time_s / report.kernel_s if report.kernel_s else 0.0
         cells = (where, str(count), shorten(k.label, max(room * 2 // 3, 10)), seconds(k.duration_s), percent(share), k.bound, percent(k.roofline_fraction))
         return (*cells, number(k.waves) if k.waves else "–")
 

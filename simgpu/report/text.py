@@ -65,6 +65,15 @@ def shorten(text: str, width: int) -> str:
     return f"{text[:left]}…{text[len(text) - (width - 1 - left) :]}" if width > 1 else "…"[:width]
 
 
+def shorten_path(path: str, width: int) -> str:
+    """A module path in at most `width` characters; its front is left out, because modules differ at the end.
+
+    >>> shorten_path("model.layers.0.attn.q_proj", 15)
+    '….0.attn.q_proj'
+    """
+    return path if len(path) <= width else f"…{path[len(path) - width + 1 :]}"
+
+
 def columns(rows: Sequence[Sequence[str]], align: str, *, header: Sequence[str] = (), gap: int = 2, indent: int = 2) -> list[str]:
     """Rows as aligned columns.
 
