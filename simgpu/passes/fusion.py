@@ -41,7 +41,7 @@ def fuse(graph: Graph, runtime: Runtime) -> Graph:
     if not runtime.fuse_pointwise and not runtime.fuses_epilogues:
         return graph
     groups = _Grouping(graph, runtime).run()
-    by_last = {max(g.members): g for g in groups if len(g.members) > 1}
+    by_last = {g.members[-1]: g for g in groups if len(g.members) > 1}
     if not by_last:
         return graph
     inside = {i for g in by_last.values() for i in g.members}
@@ -104,8 +104,31 @@ class _Grouping:
             if rows:
                 group.anchor, group.kind, group.rows = i, "rows", self.graph[op.outputs[0]].elements
             self._add(group, i, op)
+            self._absorb(group, feeds)
             return True
         return False
+
+    def _absorb(self, group: _Group, feeds: list[int]) -> None:
+        """Takes in the other elementwise groups that feed the op that joined last."""
+        if group.kind == "epilogue":
+            return
+        for feed in feeds:
+            other = self.group_of.get(feed)
+            if other is None or other is group or other.kind or other.elements != group.elements:
+                continue
+            if len(other.members) + len(group.members) > _MAX_SIZE or self._between(other, group):
+                continue
+            group.members = sorted((*group.members, *other.members))
+            group.outputs |= other.outputs
+            for k in other.members:
+                self.group_of[k] = group
+            other.members = []
+
+    def _between(self, early: _Group, late: _Group) -> bool:
+        """Whether something outside both lies between two groups."""
+        own = early.outputs | late.outputs
+        reads = {t for k in late.members for t in self.graph.ops[k].inputs if t in self.index and t not in own}
+        return self._leads_to(early, reads)
 
     def _fits(self, group: _Group, op: Op, *, rows: bool) -> bool:
         elements = self._space(op)
@@ -121,9 +144,13 @@ class _Grouping:
 
     def _cycle(self, group: _Group, op: Op) -> bool:
         """Whether something outside the group lies between it and the op."""
-        first = min(group.members)
+        return self._leads_to(group, {t for t in op.inputs if t in self.index and t not in group.outputs})
+
+    def _leads_to(self, group: _Group, tensors: set[str]) -> bool:
+        """Whether a group has a share in one of these tensors."""
+        first = group.members[0]
         seen: set[int] = set()
-        stack = [self.index[t] for t in op.inputs if t in self.index and t not in group.outputs]
+        stack = [self.index[t] for t in tensors]
         while stack:
             i = stack.pop()
             if i in seen:

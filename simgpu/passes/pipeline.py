@@ -10,6 +10,7 @@ from simgpu.passes.batch_norm import fold_batch_norm
 from simgpu.passes.bias import split_conv_bias
 from simgpu.passes.cleanup import cleanup
 from simgpu.passes.composites import lift_composites
+from simgpu.passes.expand import expand_composites
 from simgpu.passes.fusion import fuse
 from simgpu.passes.precision_policy import assign_precision
 from simgpu.passes.qdq import fold_dequantize
@@ -39,6 +40,8 @@ def prepare(
     graph = fuse_attention(graph) if fused else decompose_attention(graph)
     graph = fold_dequantize(graph, stack)
     graph = assign_precision(graph, policy=policy, runtime=stack)
+    if not stack.fuse_pointwise:
+        graph = expand_composites(graph)
     if stack.fold_batch_norm:
         graph = fold_batch_norm(graph)
     if not stack.fuses_epilogues:

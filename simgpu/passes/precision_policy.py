@@ -13,9 +13,9 @@ from simgpu.runtime import Runtime
 
 _FLOATS = frozenset(name for name, d in DTYPES.items() if d.is_float)
 _PARAMETERS = (WEIGHT, CONSTANT)
-_WITH_WEIGHT = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Linear"})
+_WITH_WEIGHT = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Linear", "GroupedLinear"})
 _OPERANDS = 2  # of a product: what follows them is a bias
-_MATRIX = frozenset({"Gemm", "MatMul", "Linear"})
+_MATRIX = frozenset({"Gemm", "MatMul", "Linear", "GroupedLinear"})
 # Ops whose result holds the same numbers as their inputs: an int8 tensor passes through them as int8.
 _CARRIERS_NAMES = """
     Relu Clip MaxPool AveragePool GlobalAveragePool GlobalMaxPool Concat Add Sum LeakyRelu Reshape Flatten Squeeze Unsqueeze Transpose Slice Split Pad

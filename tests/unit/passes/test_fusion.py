@@ -90,6 +90,16 @@ def test_rms_norm_in_small_ops_is_one_kernel():
     assert [op.type for op in fused.ops] == ["FusedRows"]
 
 
+def test_branches_that_meet_are_one_kernel():
+    """x/2 · (1 + tanh(x)): neither branch feeds the other until the last product."""
+    b = Builder("toy")
+    x = b.matmul(b.input("a", (4, 4)), b.weight("w", (4, 4)))
+    half = b.mul(x, b.scalar("a_half"), name="half")
+    fused = fuse(b.build(b.mul(half, b.add(b.tanh(x), b.scalar("one")))), COMPILED)
+    assert [op.type for op in fused.ops] == ["MatMul", "FusedPointwise"]
+    assert set(op_names(fused.ops[1])) == {"half", "tanh", "add", "mul"}
+
+
 def block() -> Graph:
     b = Builder("toy")
     x = b.input("x", (1, 4, 8, 8))

@@ -247,6 +247,42 @@ def test_a_quantised_convolution_is_one_kernel_in_tensorrt():
     assert types(prepared) == ["QuantizeLinear", "Conv"]
 
 
+# ---- what PyTorch writes out
+
+
+def test_rms_norm_is_small_ops_in_eager_mode():
+    b = Builder("toy")
+    graph = b.build(b.rms_norm(b.input("x", (2, 5, 8))))
+    v100 = load_gpu("v100")
+    single = prepare(graph, gpu=v100)
+    assert types(single) == ["Pow", "ReduceMean", "Add", "Reciprocal", "Mul", "Mul"]
+    half = prepare(graph, gpu=v100, precision="fp16")
+    assert types(half) == ["Cast", "Pow", "ReduceMean", "Add", "Reciprocal", "Mul", "Cast", "Mul"]
+    assert [half[op.outputs[0]].dtype for op in half.ops] == ["fp32"] * 6 + ["fp16"] * 2
+    assert half[half.ops[2].outputs[0]].shape == (2, 5, 1)
+    assert graph_flop(half) == graph_flop(graph)
+    assert {op_names(op) for op in half.ops} == {("norm",)}
+
+
+@pytest.mark.parametrize(
+    ("dims", "expected"),
+    [
+        (0, ["Mul", "Slice", "Slice", "Neg", "Concat", "Mul", "Add"]),
+        (4, ["Slice", "Mul", "Slice", "Slice", "Neg", "Concat", "Mul", "Add", "Slice", "Concat"]),  # 4 of 8 channels turn
+    ],
+)
+def test_rotary_embedding_is_small_ops_in_eager_mode(dims: int, expected: list[str]):
+    b = Builder("toy")
+    x = b.input("x", (1, 2, 5, 8))
+    tables = (b.constant(n, (5, (dims or 8) // 2)) for n in ("cos", "sin"))
+    graph = b.build(b.op("RotaryEmbedding", x, *tables, rotary_embedding_dim=dims))
+    eager = prepare(graph, gpu=load_gpu("v100"))
+    assert types(eager) == expected
+    assert graph_flop(eager) == graph_flop(graph)
+    assert eager[eager.ops[-1].outputs[0]].shape == (1, 2, 5, 8)
+    assert types(prepare(graph, gpu=load_gpu("v100"), runtime="compiled")) == ["RotaryEmbedding"]
+
+
 # ---- the pipeline
 
 
