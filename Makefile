@@ -1,5 +1,6 @@
 # make demo    the main job on a bare machine: installs into .venv, runs, writes pictures into demo/
 # make test    everything CI checks: ruff, mypy, pytest with doctests, README and notebooks
+# make readme  renews the outputs and pictures in the README
 # make bench   speed, printed against its limits
 # PYTHON=…     the interpreter to build .venv with (3.11 or newer)
 
@@ -13,7 +14,7 @@ BASE := $(VENV)/installed-$(KEY)
 DEV := $(VENV)/installed-dev-$(KEY)
 LIGHT_RESNET = $$($(BIN)/python -c 'import importlib.util as u, pathlib as p; print(p.Path(u.find_spec("onnx").origin).parent / "backend/test/data/light/light_resnet50.onnx")')
 
-.PHONY: help demo test lint check-types pytest bench notebooks pictures clean
+.PHONY: help demo test lint check-types pytest bench readme clean
 .DEFAULT_GOAL := help
 
 help:
@@ -59,6 +60,10 @@ check-types: $(DEV)
 
 pytest: $(DEV)
 	$(BIN)/pytest
+
+# writes what the README's commands print, and their pictures, into the README
+readme: $(DEV)
+	PYTHONPATH=. $(BIN)/python tests/test_docs.py --errors
 
 bench: $(DEV)
 	$(BIN)/python tests/benchmarks/bench.py

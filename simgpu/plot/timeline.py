@@ -179,6 +179,11 @@ def plot_timeline(report: Report, *, ax: Axes | None = None, theme: str | Theme 
             zorder=3,
         )
     )
+    before_s = float(spans.launch_start_s.min(initial=0.0))
+    if before_s > start_s:
+        once = [(start_s / scale, before_s / scale, -height, height)]
+        style = {"facecolors": colours.grid, "edgecolors": "none", "zorder": 3}
+        ax.add_collection(_BarNames(once, ["before the first launch"], [colours.ink], **style))
     if window_s:
         for i in (i for i in shown if spans.launch_end_s[i] > start_s):
             top = row[int(spans.stream[i])] + thick / 2

@@ -1,0 +1,159 @@
+"""Every command and every example of the README runs, and prints what the README shows.
+
+`make readme` writes the outputs that the commands print now into the README, and its pictures.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import doctest
+import io
+import os
+import re
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from simgpu.cli import COMMANDS, main
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+SETUP = {"make", "pip"}  # commands that install or run everything: read here, run by CI itself
+
+
+@dataclass(frozen=True)
+class Command:
+    """A line "$ command" of the README and the lines shown below it; line numbers count from 0."""
+
+    text: str
+    line: int
+    shown: tuple[str, ...]
+
+
+def blocks(language: str) -> Iterator[tuple[int, list[str]]]:
+    """The fenced blocks of a language: number of their first line, and their lines."""
+    lines = README.read_text(encoding="utf-8").splitlines()
+    start = None
+    for number, line in enumerate(lines):
+        if start is None and line == f"```{language}":
+            start = number + 1
+        elif start is not None and line == "```":
+            yield start, lines[start:number]
+            start = None
+
+
+def commands() -> list[Command]:
+    found = []
+    for start, lines in blocks("console"):
+        at = [i for i, line in enumerate(lines) if line.startswith("$ ")]
+        for i, end in zip(at, [*at[1:], len(lines)], strict=True):
+            found.append(Command(text=lines[i][2:], line=start + i, shown=tuple(lines[i + 1 : end])))
+    return found
+
+
+def run(text: str) -> str:
+    """What a simgpu command prints on stdout, trailing blanks removed."""
+    program, *arguments = shlex.split(text, comments=True)
+    assert program == "simgpu", f"the README runs {program}, which this test does not know"
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        status = main(arguments)
+    assert status == 0, f"{text}: status {status}"
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+
+
+def pattern(shown: tuple[str, ...]) -> str:
+    """A line "..." stands for any lines, "…" at the end of a line for the rest of it."""
+    parts = [r"(?:.*\n)*?" if line == "..." else re.escape(line[:-1]) + ".*\n" if line.endswith("…") else re.escape(line) + "\n" for line in shown]
+    return "".join(parts)
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "notebooks" / "pictures").mkdir(parents=True)
+    return folder
+
+
+@pytest.mark.parametrize("command", [c for c in commands() if c.text.split()[0] not in SETUP], ids=lambda c: c.text)
+def test_a_command_prints_what_the_readme_shows(command: Command, workplace: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(workplace)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    printed = run(command.text)
+    assert re.fullmatch(pattern(command.shown), printed + "\n"), f"README line {command.line + 1} is stale, `make readme` renews it:\n{printed}"
+
+
+def test_the_examples_in_python(workplace: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(workplace)
+    parser, runner = doctest.DocTestParser(), doctest.DocTestRunner(verbose=False, optionflags=doctest.ELLIPSIS)
+    examples = 0
+    for start, lines in blocks("python"):
+        test = parser.get_doctest("\n".join(lines) + "\n", {}, "README.md", str(README), start)
+        examples += len(test.examples)
+        report = io.StringIO()
+        assert runner.run(test, out=report.write).failed == 0, report.getvalue()
+    assert examples
+
+
+def test_setup_commands_exist():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = [c.text.split()[1] for c in commands() if c.text.startswith("make ")]
+    assert targets
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
+
+
+def test_every_command_is_shown():
+    shown = {c.text.split()[1] for c in commands() if c.text.startswith("simgpu ")}
+    assert COMMANDS.keys() <= shown
+
+
+def test_links_lead_somewhere():
+    text = README.read_text(encoding="utf-8")
+    targets = [t for t in re.findall(r"\]\(([^)#]+)\)", text) if not t.startswith("http")]
+    assert targets
+    assert [t for t in targets if not (ROOT / t).exists()] == []
+
+
+def test_the_error_table_is_there():
+    (table,) = [lines for _, lines in blocks("text") if lines and lines[0].split()[:3] == ["source:", "family", "rows"]]
+    assert len(table) > 10
+
+
+def renew(errors: bool) -> None:
+    """Runs the commands and writes what they print; where the README shows "...", as many lines before and after it as now.
+
+    Args:
+        errors: Also the table of all errors, which takes minutes.
+    """
+    from PIL import Image
+
+    lines = README.read_text(encoding="utf-8").splitlines()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        Path("notebooks/pictures").mkdir(parents=True)
+        for command in reversed([c for c in commands() if c.text.split()[0] not in SETUP]):
+            printed = run(command.text).splitlines()
+            shown = list(command.shown)
+            if "..." in shown:
+                head, tail = shown.index("..."), len(shown) - 1 - shown[::-1].index("...")
+                after = len(shown) - 1 - tail
+                printed = [*printed[:head], "...", *(printed[-after:] if after else [])]
+            lines[command.line + 1 : command.line + 1 + len(shown)] = printed
+        if errors:
+            printed = run("simgpu validate --quiet").splitlines()
+            start = printed.index("By family") + 1
+            table = [line[2:] for line in printed[start : printed.index("", start)] if "use with care" not in line]
+            at = lines.index("<!-- errors: written by make readme -->") + 2
+            lines[at : lines.index("```", at)] = table
+        for picture in Path("notebooks/pictures").iterdir():
+            Image.open(picture).convert("RGB").quantize(256, method=Image.Quantize.FASTOCTREE).save(ROOT / picture, optimize=True)
+    README.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    renew(errors="--errors" in sys.argv)
