@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from types import MappingProxyType
 from typing import Any
@@ -77,6 +77,31 @@ def text(value: bytes | str, where: str) -> str:
         return value.decode("utf-8") if isinstance(value, bytes) else value
     except UnicodeDecodeError:
         raise ModelError(f"{where}: {value[:20]!r} is no UTF-8 text; the file is damaged") from None
+
+
+def check_names(model: onnx.ModelProto, where: str) -> None:
+    """Holds all names of a model to be text; protobuf hands out bytes where they are not.
+
+    Raises:
+        ModelError: One is no UTF-8.
+    """
+    waiting: list[tuple[Iterable[onnx.NodeProto], int]] = [(model.graph.node, 0), *((f.node, 0) for f in model.functions)]
+    names: list[object] = [model.graph.name, *(t.name for t in model.graph.initializer)]
+    names += [n for f in model.functions for n in (f.name, f.domain, *f.input, *f.output, *f.attribute)]
+    names += [i.name for i in (*model.graph.input, *model.graph.output, *model.graph.value_info)]
+    while waiting:
+        nodes, depth = waiting.pop()
+        for node in nodes:
+            names += (node.name, node.op_type, node.domain, *node.input, *node.output)
+            for attribute in node.attribute:
+                names += (attribute.name, attribute.ref_attr_name)
+                if attribute.type == onnx.AttributeProto.GRAPH and depth < 100:
+                    graph = attribute.g
+                    names += [i.name for i in (*graph.input, *graph.output, *graph.value_info, *graph.initializer)]
+                    waiting.append((graph.node, depth + 1))
+    for name in names:
+        if not isinstance(name, str):
+            text(bytes(name) if isinstance(name, bytes | bytearray) else b"\xff", where)
 
 
 def attributes(node: onnx.NodeProto, where: str, given: Mapping[str, onnx.AttributeProto]) -> tuple[dict[str, Attr], dict[str, onnx.GraphProto]]:

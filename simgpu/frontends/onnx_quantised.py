@@ -11,6 +11,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
+from simgpu.errors import ModelError
 from simgpu.frontends.onnx_contrib import Site
 from simgpu.graph.ir import ACTIVATION, Attr, Graph, Op, Tensor
 
@@ -72,6 +73,17 @@ def _global_average_pool(site: Site) -> list[str]:
     return [site.result("ReduceMean", x, axes=tuple(range(1, len(site.shape(x)) - 1)), keepdims=1)]
 
 
+def _matmul_nbits(site: Site) -> list[str]:
+    """x by a packed weight of N × K in blocks with scales: a Linear whose weight has that few bits and which also reads the scales."""
+    bits, n, k = site.number("bits", 4), site.number("N", 0), site.number("K", 0)
+    packed = site.walker.tensors[site.input(1)]
+    if bits not in (4, 8) or n < 1 or k < 1 or packed.elements * 8 < n * k * bits:
+        raise ModelError(f"node '{site.label}': a weight of {packed.shape} bytes does not hold N={n} × K={k} values of bits={bits} (4 or 8)")
+    weight = site.walker.declare(site.walker.fresh(f"{packed.name}:int{bits}"), ((n, k), f"int{bits}"), packed.kind)
+    scales = [site.inputs[i] for i in (2, 3) if site.has(i)]
+    return [site.result("Linear", site.input(0), weight, site.inputs[5] if site.has(5) else "", *scales)]
+
+
 STANDARD: Mapping[str, Callable[[Site], list[str]]] = MappingProxyType(
     {
         "ConvInteger": _integer("Conv"),
@@ -83,6 +95,7 @@ STANDARD: Mapping[str, Callable[[Site], list[str]]] = MappingProxyType(
 MICROSOFT: Mapping[str, Callable[[Site], list[str]]] = MappingProxyType(
     {
         **STANDARD,
+        "MatMulNBits": _matmul_nbits,
         "QLinearAdd": _binary("Add"),
         "QLinearMul": _binary("Mul"),
         "QLinearSigmoid": _unary("Sigmoid"),

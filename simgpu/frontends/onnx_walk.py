@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import heapq
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +14,8 @@ import onnx
 
 from simgpu.errors import ModelError, ShapeError, SimgpuError
 from simgpu.frontends.onnx_fold import evaluate
+from simgpu.frontends.onnx_order import MAX_DEPTH, in_order, module_path
+from simgpu.frontends.onnx_order import label as label_of
 from simgpu.frontends.onnx_proto import (
     MAX_VALUE_ELEMENTS,
     Array,
@@ -25,15 +25,14 @@ from simgpu.frontends.onnx_proto import (
     tensor_attribute,
     tensor_shape,
     tensor_value,
-    text,
     value_shape,
 )
 from simgpu.graph.ir import CONSTANT, INPUT, Attr, Op, Tensor
 from simgpu.ops.registry import Spec, UnknownOperandError, infer_op, rules
 
-MAX_NODES = 200_000  # after unrolling and inlining; GPT-3's 96 layers take 5 000
-MAX_DEPTH = 64  # subgraphs and functions inside each other
-MAX_TRIPS = 10_000  # of one loop
+MAX_NODES = 200_000  # of the file; GPT-3's 96 layers take 5 000
+MAX_UNROLLED = 20_000  # that loops and functions add
+MAX_TRIPS = 2_000  # of one loop
 
 # Little operands that become attributes: op type → {input index: name}.
 OPERANDS: Mapping[str, Mapping[int, str]] = {
@@ -64,7 +63,7 @@ _SCALARS = frozenset({"k", "axis", "depth", "min", "max", "constant_value", "max
 _UNUSED = {"Resize": 1, "Dropout": 1}  # inputs that change no shape: the roi, the ratio; from this index on if unknown
 
 _RANDOM = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"})
-_NEVER_OFFLINE = _RANDOM | {"DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear", "MatMulNBits"}
+_NEVER_OFFLINE = _RANDOM | {"DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear"}
 _STANDARD = frozenset({"", "ai.onnx"})
 CONTRIB = frozenset({"com.microsoft", "com.ms.internal.nhwc"})
 
@@ -128,7 +127,7 @@ class Walker:
         self.ops: list[Op] = []
         self.unknown: list[Op] = []
         self.assumptions: dict[str, None] = {}
-        self._num_nodes = 0
+        self._num_nodes = self._num_unrolled = 0
         self._taken: dict[str, int] = {}
         self._scope_path = ""
 
@@ -184,7 +183,7 @@ class Walker:
         return [self.lookup(info.name, scope, f"output '{info.name}'") for info in proto.output]
 
     def nodes(self, protos: Sequence[onnx.NodeProto], scope: Scope) -> None:
-        protos = self._sorted(protos)
+        protos = in_order(protos, self.where)
         for proto in protos:
             for name in proto.input:
                 found = scope.find(name)
@@ -199,35 +198,6 @@ class Walker:
             raise ModelError(f"{self.where}: {reader}: the tensor '{name}' is made by no node; the file is damaged or was cut")
         return found
 
-    def _sorted(self, protos: Sequence[onnx.NodeProto]) -> Sequence[onnx.NodeProto]:
-        """Nodes so that each stands after those that feed it; most files are written so."""
-        makers: dict[str, int] = {}
-        for i, node in enumerate(protos):
-            for output in node.output:
-                if output and makers.setdefault(output, i) != i:
-                    raise ModelError(f"{self.where}: the tensor '{output}' is made by two nodes: '{_label(protos[makers[output]])}' and '{_label(node)}'")
-        feeds = [{makers[t] for t in _reads(node) if t in makers} for node in protos]
-        if all(j < i for i, before in enumerate(feeds) for j in before):
-            return protos
-        waiting = [len(before) for before in feeds]
-        users: list[list[int]] = [[] for _ in protos]
-        for i, before in enumerate(feeds):
-            for j in before:
-                users[j].append(i)
-        ready = [i for i, count in enumerate(waiting) if not count]
-        order: list[int] = []
-        while ready:
-            i = heapq.heappop(ready)
-            order.append(i)
-            for user in users[i]:
-                waiting[user] -= 1
-                if not waiting[user]:
-                    heapq.heappush(ready, user)
-        if len(order) < len(protos):
-            stuck = [f"'{_label(protos[i])}'" for i, count in enumerate(waiting) if count]
-            raise ModelError(f"{self.where}: the graph has a cycle through {', '.join(stuck[:5])}; a network must be acyclic")
-        return [protos[i] for i in order]
-
     # ---- nodes
 
     def node(self, proto: onnx.NodeProto, scope: Scope) -> None:
@@ -235,9 +205,10 @@ class Walker:
         from simgpu.frontends import onnx_contrib, onnx_control
 
         self._num_nodes += 1
-        if self._num_nodes > MAX_NODES:
-            raise ModelError(f"{self.where}: the model has more than {MAX_NODES} nodes after loops are unrolled and functions inlined")
-        label = scope.prefix + _label(proto)
+        self._num_unrolled += scope.depth > 0
+        if self._num_nodes > MAX_NODES or self._num_unrolled > MAX_UNROLLED:
+            raise ModelError(f"{self.where}: the model has more than {MAX_NODES} nodes, or loops and functions make more than {MAX_UNROLLED} of few")
+        label = scope.prefix + label_of(proto)
         where = f"{self.where}: node '{label}' ({proto.op_type})"
         attrs, graphs = attributes(proto, where, scope.given)
         function = self.functions.get((proto.domain, proto.op_type))
@@ -497,39 +468,3 @@ def _padded(infos: Sequence[onnx.ValueInfoProto | None]) -> Iterable[onnx.ValueI
     yield from infos
     while True:
         yield None
-
-
-def _label(proto: onnx.NodeProto) -> str:
-    name = text(proto.name, "node name")
-    return name or (f"{proto.op_type}:{proto.output[0]}" if proto.output else proto.op_type)
-
-
-def _reads(proto: onnx.NodeProto, depth: int = 0) -> Iterable[str]:
-    """Tensors a node reads, those of its subgraphs included."""
-    yield from (name for name in proto.input if name)
-    for attribute in proto.attribute:
-        if attribute.type == onnx.AttributeProto.GRAPH and depth < MAX_DEPTH:
-            made = {name for node in attribute.g.node for name in node.output} | {i.name for i in attribute.g.input}
-            for node in attribute.g.node:
-                yield from (name for name in _reads(node, depth + 1) if name not in made)
-            yield from (info.name for info in attribute.g.output if info.name not in made)
-
-
-def module_path(proto: onnx.NodeProto, prefix: str = "") -> str:
-    """The module a node comes from, dotted; "" if the file does not say.
-
-    The dynamo exporter writes a list of scopes, TorchScript and TensorFlow a path as the node's name.
-    """
-    for entry in proto.metadata_props:
-        if entry.key == "pkg.torch.onnx.name_scopes" and len(entry.value) < 10_000:
-            try:
-                scopes = ast.literal_eval(entry.value)
-            except (ValueError, SyntaxError, MemoryError, RecursionError):
-                break
-            if isinstance(scopes, list) and len(scopes) > 1 and all(isinstance(s, str) for s in scopes):
-                return str(scopes[-2])
-    parts = [part for part in (prefix + proto.name).split("/") if part][:-1]
-    path = ""
-    for part in parts:
-        path = part if not path or part.startswith(f"{path}.") else f"{path}.{part}"
-    return path
