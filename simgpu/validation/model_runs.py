@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
-import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
+
+import numpy as np
 
 from simgpu.arch.loader import load_gpu
 from simgpu.arch.spec import GPU
 from simgpu.cost.model import CostModel
 from simgpu.cost.times import KernelTimes
 from simgpu.errors import SimgpuError
+from simgpu.frontends.config import is_config_name
 from simgpu.frontends.load import load_model
+from simgpu.frontends.zoo import zoo_has
 from simgpu.kernels.kernel import KernelGraph
 from simgpu.kernels.lower import lower
 from simgpu.passes.pipeline import prepare
@@ -66,51 +69,75 @@ class Outcome:
     explanation: str
 
 
-def run_all(runs: Iterable[Run], jobs: int = 1) -> dict[Run, Outcome | str]:
-    """The outcome of each run, or why it cannot be simulated.
+def start(runs: Iterable[Run], pool: Executor | None = None) -> Callable[[], dict[Run, Outcome | str]]:
+    """Starts the runs.
 
     Args:
-        jobs: Processes to spread the runs over.
+        pool: Other processes to spread them over; None = they run here, when the result is asked for.
+
+    Returns:
+        A function that waits for the outcome of each run, or the reason why it cannot be simulated.
     """
     # Runs of the same graph come one after the other.
     todo = sorted(dict.fromkeys(runs), key=lambda r: (r.model, r.options, r.batch, r.runtime, r.dtype, r.gpu))
     chunks = [todo[i : i + _RUNS_PER_TASK] for i in range(0, len(todo), _RUNS_PER_TASK)]
-    if jobs < 2 or len(chunks) < 2:
-        return dict(zip(todo, (outcome for chunk in chunks for outcome in _run_chunk(chunk)), strict=True))
+    done: Iterable[list[Outcome | str]] = map(run_all, chunks) if pool is None else pool.map(run_all, chunks)
+    return lambda: dict(zip(todo, (outcome for chunk in done for outcome in chunk), strict=True))
+
+
+def processes(jobs: int) -> Executor:
+    """So many processes to run in."""
     methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("fork" if "fork" in methods else "spawn")
-    with ProcessPoolExecutor(max_workers=min(jobs, len(chunks)), mp_context=context) as pool:
-        return dict(zip(todo, (outcome for chunk in pool.map(_run_chunk, chunks) for outcome in chunk), strict=True))
+    return ProcessPoolExecutor(max_workers=jobs, mp_context=multiprocessing.get_context("fork" if "fork" in methods else "spawn"))
 
 
-def _run_chunk(runs: Sequence[Run]) -> list[Outcome | str]:
+def run_all(runs: Sequence[Run]) -> list[Outcome | str]:
+    """The outcome of each run, or why it cannot be simulated."""
     collecting = gc.isenabled()
     gc.disable()  # graphs are hundreds of thousands of small objects and no cycles worth looking for meanwhile
     try:
-        return [_outcome(run) for run in runs]
+        kernels = [_kernels_or_reason(run) for run in runs]
+        alike: dict[tuple[str, bool], list[int]] = defaultdict(list)
+        for i, (run, graph) in enumerate(zip(runs, kernels, strict=True)):
+            if isinstance(graph, KernelGraph):
+                alike[run.gpu, runtime_named(run.runtime).graph_replay].append(i)
+        outcomes: list[Outcome | str] = [graph if isinstance(graph, str) else "" for graph in kernels]
+        for (gpu_name, replay), indices in alike.items():
+            graphs = [graph for i in indices if isinstance(graph := kernels[i], KernelGraph)]
+            for i, graph, times in zip(indices, graphs, _price(graphs, load_gpu(gpu_name), replay), strict=True):
+                outcomes[i] = _outcome(runs[i], graph, times)
+        return outcomes
     finally:
         if collecting:
             gc.enable()
 
 
-def _outcome(run: Run) -> Outcome | str:
+def _kernels_or_reason(run: Run) -> KernelGraph | str:
+    if not _is_known(run.model):
+        return f"no network '{run.model}' in the zoo"
     try:
-        return run_model(run)
+        return _kernels(run.model, run.batch, run.options, run.dtype, run.runtime, run.attention, _Like(load_gpu(run.gpu)))
     except SimgpuError as error:
-        unknown = re.match(r"unknown model '([^']+)'", str(error))
-        return f"no network '{unknown[1]}' in the zoo" if unknown else str(error)
+        return str(error)
 
 
-def run_model(run: Run) -> Outcome:
-    """Runs a network once.
+@cache
+def _is_known(model: str) -> bool:
+    return zoo_has(model) or is_config_name(model)
 
-    Raises:
-        SimgpuError: It cannot be simulated.
-    """
-    gpu, stack = load_gpu(run.gpu), runtime_named(run.runtime)
-    host = host_of(run.host) if run.host else default_host(gpu)
-    kernels = _kernels(run.model, run.batch, run.options, run.dtype, run.runtime, run.attention, _Like(gpu))
-    times = _cost_model().price(kernels, gpu, graph_replay=stack.graph_replay)
+
+def _price(graphs: Sequence[KernelGraph], gpu: GPU, replay: bool) -> list[KernelTimes]:
+    """Times of the kernels of each graph, all graphs priced in one call."""
+    distances = [distance for graph in graphs for distance in graph.distances]
+    everything = KernelGraph([k for graph in graphs for k in graph.kernels], [()] * len(distances), distances=distances)
+    times = _cost_model().price(everything, gpu, graph_replay=replay)
+    ends = np.cumsum([len(graph) for graph in graphs])
+    return [times.take(slice(end - len(graph), end)) for end, graph in zip(ends.tolist(), graphs, strict=True)]
+
+
+def _outcome(run: Run, kernels: KernelGraph, times: KernelTimes) -> Outcome:
+    stack = runtime_named(run.runtime)
+    host = host_of(run.host) if run.host else default_host(load_gpu(run.gpu))
     launches = plan_launches(host, stack, kernels, times.duration_s)
     finish_s = finish_times(launches.available_s, times.duration_s)
     latency_s = max(float(finish_s[-1]), launches.host_end_s) if len(finish_s) else launches.host_end_s
@@ -136,7 +163,7 @@ class _Like:
         return hash(self.kind)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=_RUNS_PER_TASK)
 def _kernels(model: str, batch: int, options: tuple[tuple[str, Any], ...], dtype: str, runtime: str, attention: str | None, like: _Like) -> KernelGraph:
     graph = load_model(model, batch=batch, **dict(options))
     return lower(prepare(graph, gpu=like.gpu, precision=dtype, runtime=runtime, attention=attention), gpu=like.gpu, precision=dtype, runtime=runtime)

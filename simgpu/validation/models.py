@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from simgpu.frontends.zoo import split_name, zoo_has, zoo_model
-from simgpu.validation.model_runs import Outcome, Run, run_all
+from simgpu.validation.model_runs import Outcome, Run
 from simgpu.validation.outcome import Validation, Wanted, check_unit, described
 from simgpu.validation.score import Group, Results, Skipped
 from simgpu.validation.stacks import Stack, network_of, stack_of
@@ -191,8 +191,8 @@ def _zoo_options(name: str) -> Mapping[str, Any] | None:
     return zoo_model(split_name(name)[0]).options if zoo_has(name) else None
 
 
-def model_file(table: Table, wanted: Wanted, jobs: int = 1) -> Validation:
-    """Predicts a file of whole models, in so many processes."""
+def model_cases(table: Table, wanted: Wanted) -> tuple[list[ModelCase], list[Skipped]]:
+    """The rows of a table of whole models that are to be simulated, and the others."""
     cases: list[ModelCase] = []
     skipped: list[Skipped] = []
     for row in table.rows():
@@ -207,15 +207,20 @@ def model_file(table: Table, wanted: Wanted, jobs: int = 1) -> Validation:
             skipped.append(Skipped(group=found.group, row=found.row, reason=gpu))
         else:
             cases.append(found)
-    outcomes = run_all([case.run for case in cases], jobs)
+    return cases, skipped
+
+
+def judge_models(path: Path, cases: Sequence[ModelCase], outcomes: Mapping[Run, Outcome | str]) -> Validation:
+    """Beside what was measured, what the simulation says."""
     predicted: list[tuple[ModelCase, Outcome]] = []
+    skipped: list[Skipped] = []
     for case in cases:
         outcome = outcomes[case.run]
         if isinstance(outcome, str):
             skipped.append(Skipped(group=case.group, row=case.row, reason=outcome))
         else:
             predicted.append((case, outcome))
-    return Validation(results=_results(table.path, predicted), skipped=tuple(skipped))
+    return Validation(results=_results(path, predicted), skipped=tuple(skipped))
 
 
 def _results(path: Path, predicted: list[tuple[ModelCase, Outcome]]) -> tuple[Results, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from importlib import resources
 from pathlib import Path
 
@@ -11,9 +12,13 @@ from simgpu.errors import DataError, OptionError, did_you_mean
 from simgpu.validation.formats import COMMON_COLUMNS, find_format, recognise
 from simgpu.validation.kernel_files import kernel_file
 from simgpu.validation.kernels import Pricer, collect
-from simgpu.validation.models import is_model_table, model_file
+from simgpu.validation.model_runs import processes, start
+from simgpu.validation.models import ModelCase, is_model_table, judge_models, model_cases
 from simgpu.validation.outcome import Validation, Wanted
 from simgpu.validation.table import Table, read_table
+
+# With fewer runs than this, starting other processes costs more than it saves.
+FEW_RUNS = 24
 
 
 def carried_data() -> Path:
@@ -48,14 +53,34 @@ def validate(
         jobs: Processes for whole models.
     """
     wanted, cost_model = wanted or Wanted(), cost_model or CostModel()
-    total = Validation()
+    found: dict[Path, Validation] = {}
+    kernel_tables: list[Table] = []
+    model_tables: dict[Path, list[ModelCase]] = {}
     for path in paths:
-        progress(path.name)
         try:
-            total += _file(read_table(path), wanted, cost_model, jobs)
+            table = read_table(path)
+            if find_format(table) is None and is_model_table(table):
+                model_tables[path], skipped = model_cases(table, wanted)
+                found[path] = Validation(skipped=tuple(skipped))
+            else:
+                kernel_tables.append(table)
+                found[path] = Validation()
         except DataError as error:
-            total += Validation(problems=(str(error),))
-    return total
+            found[path] = Validation(problems=(str(error),))
+    runs = [case.run for cases in model_tables.values() for case in cases]
+    with processes(jobs) if jobs > 1 and len(runs) > FEW_RUNS else nullcontext() as pool:
+        outcomes = start(runs, pool)  # in other processes while the kernels are priced here
+        for table in kernel_tables:
+            progress(table.path.name)
+            found[table.path] += _kernels(table, wanted, cost_model)
+        progress("whole models")
+        done = outcomes()
+    for path, cases in model_tables.items():
+        try:
+            found[path] += judge_models(path, cases, done)
+        except DataError as error:
+            found[path] += Validation(problems=(str(error),))
+    return sum(found.values(), Validation())
 
 
 def check_wanted(wanted: Wanted, validation: Validation) -> None:
@@ -69,12 +94,14 @@ def check_wanted(wanted: Wanted, validation: Validation) -> None:
     raise OptionError(f"no rows for {', '.join(f'--{k} {v}' for k, v in (('family', wanted.family), ('gpu', wanted.gpu), ('source', wanted.source)) if v)}")
 
 
-def _file(table: Table, wanted: Wanted, cost_model: Pricer, jobs: int) -> Validation:
-    if find_format(table) is None and is_model_table(table):
-        return model_file(table, wanted, jobs)
-    kind = recognise(table)
-    problems = []
-    if unknown := kind.unknown_columns(table):
-        hint = did_you_mean(unknown[0], kind.required | kind.optional | COMMON_COLUMNS)
-        problems.append(f"{table.path}: row {table.header_row}, column '{unknown[0]}': means nothing in a table of '{kind.name}'{hint}; it is not read")
-    return Validation(problems=tuple(problems)) + kernel_file(collect(table, kind.read), wanted, cost_model)
+def _kernels(table: Table, wanted: Wanted, cost_model: Pricer) -> Validation:
+    """Predicts a table of kernels; what is wrong with it becomes a problem."""
+    try:
+        kind = recognise(table)
+        problems = []
+        if unknown := kind.unknown_columns(table):
+            hint = did_you_mean(unknown[0], kind.required | kind.optional | COMMON_COLUMNS)
+            problems.append(f"{table.path}: row {table.header_row}, column '{unknown[0]}': means nothing in a table of '{kind.name}'{hint}; it is not read")
+        return Validation(problems=tuple(problems)) + kernel_file(collect(table, kind.read), wanted, cost_model)
+    except DataError as error:
+        return Validation(problems=(str(error),))
