@@ -179,7 +179,7 @@ def plot_timeline(report: Report, *, ax: Axes | None = None, theme: str | Theme 
             zorder=3,
         )
     )
-    before_s = float(spans.launch_start_s.min(initial=0.0))
+    before_s = float(spans.launch_start_s.min(initial=spans.host_end_s))
     if before_s > start_s:
         once = [(start_s / scale, before_s / scale, -height, height)]
         style = {"facecolors": colours.grid, "edgecolors": "none", "zorder": 3}
