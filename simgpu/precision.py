@@ -155,7 +155,7 @@ def math_of(policy: Precision, op_class: str, gpu: Units) -> Math:
     """
     if op_class == MATMUL:
         return unit_for(policy.math, gpu)
-    return unit_for("fp64", gpu) if policy.storage == "fp64" else Math("fp32", "vector")
+    return Math("fp64" if policy.storage == "fp64" and gpu.vector_flop_per_clk("fp64") > 0 else "fp32", "vector")
 
 
 _NARROW = {"int8": "int8", "uint8": "int8", "fp8": "fp8", "fp8_e5m2": "fp8", "fp4": "fp4"}

@@ -12,7 +12,7 @@ from simgpu.errors import ModelError
 from simgpu.graph.ir import Graph, Op, Tensor
 from simgpu.kernels.kernel import Access, Kernel, Stream, Work
 from simgpu.passes.fused import INTERNAL, algorithmic_flop, op_names
-from simgpu.precision import Math, Precision, math_of, op_class, product_math
+from simgpu.precision import POINTWISE, Math, Precision, math_of, op_class, product_math
 from simgpu.runtime import Runtime
 
 Strides = tuple[int, ...]
@@ -38,6 +38,7 @@ class Lowering:
 
     def __init__(self, graph: Graph, *, gpu: GPU, precision: Precision, runtime: Runtime) -> None:
         self.graph = graph
+        self._tensors = graph.tensors
         self.gpu = gpu
         self.precision = precision
         self.runtime = runtime
@@ -74,8 +75,8 @@ class Lowering:
 
     def bytes_of(self, name: str) -> float:
         """Bytes of a tensor. [B]"""
-        tensor = self.graph.tensors[name]
-        return float(math.ceil(tensor.elements * self.itemsize(tensor)))
+        tensor = self._tensors[name]
+        return float(math.ceil(math.prod(tensor.shape) * self.itemsize(tensor)))
 
     def access(self, name: str) -> Access:
         """All of a tensor's elements, in the buffer that holds them."""
@@ -118,7 +119,8 @@ class Lowering:
             pattern="elementwise" if keeps_rows(tensor.shape, strides) else "transpose",
             itemsize=self.itemsize(tensor),
         )
-        self.emit(op, work, label="copy", reads=(self.access(name),), writes=(target,), flop=0.0, suffix=f"copy:{name}")
+        moves = self.math(POINTWISE)
+        self.emit(op, work, label="copy", reads=(self.access(name),), writes=(target,), math_=moves, flop=0.0, suffix=f"copy:{name}")
         return target
 
     # ---- kernels

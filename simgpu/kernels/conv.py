@@ -8,7 +8,7 @@ from simgpu.graph.ir import Op, Tensor
 from simgpu.kernels.context import Lowering, int_attr, ints_attr, rule
 from simgpu.kernels.gemm import epilogue_label, extra_reads
 from simgpu.kernels.kernel import Access, Conv, Gemm, Stream
-from simgpu.precision import POINTWISE, Math, unit_for
+from simgpu.precision import POINTWISE, Math
 
 
 @rule("Conv", "ConvInteger", "QLinearConv")
@@ -53,16 +53,17 @@ def problem(op: Op, *, big: Tensor, small: Tensor, w: Tensor, direction: str, la
         itemsizes: Bytes of an element of big, w and small.
     """
     rank = len(w.shape) - 2
-    strides = ints_attr(op, "strides") or (1,) * rank
-    dilations = ints_attr(op, "dilations") or (1,) * rank
-    filters, size, out = w.shape[2:], big.shape[2:], small.shape[2:]
-    depth_out, depth_filter = (out[0], filters[0]) if rank == 3 else (1, 1)
-    flat = (1,) * (2 - min(rank, 2))
-    r, s = (*flat, *filters[-2:])
-    h, wide = (*flat, *size[-2:])
-    p, q = (*flat, *out[-2:])
-    stride_h, stride_w = (*flat, *strides[-2:])
-    dilation_h, dilation_w = (*flat, *dilations[-2:])
+    strides, dilations = ints_attr(op, "strides") or (1,) * rank, ints_attr(op, "dilations") or (1,) * rank
+    if rank != 2:
+        flat = (1,) * (2 - min(rank, 2))
+        strides, dilations = (*flat, *strides[-2:]), (*flat, *dilations[-2:])
+    else:
+        flat = ()
+    depth_out, depth_filter = (small.shape[2], w.shape[2]) if rank == 3 else (1, 1)
+    axes = max(-2, -rank)
+    r, s = (*flat, *w.shape[axes:])
+    h, wide = (*flat, *big.shape[axes:])
+    p, q = (*flat, *small.shape[axes:])
     x_bytes, w_bytes, y_bytes = itemsizes
     return Conv(
         n=big.shape[0] * depth_out,
@@ -74,10 +75,10 @@ def problem(op: Op, *, big: Tensor, small: Tensor, w: Tensor, direction: str, la
         s=s,
         p=p,
         q=q,
-        stride_h=stride_h,
-        stride_w=stride_w,
-        dilation_h=dilation_h,
-        dilation_w=dilation_w,
+        stride_h=strides[0],
+        stride_w=strides[1],
+        dilation_h=dilations[0],
+        dilation_w=dilations[1],
         groups=int_attr(op, "group", 1),
         direction=direction,
         layout=layout,
@@ -96,7 +97,7 @@ def conv_math(low: Lowering, op: Op, x: Tensor, w: Tensor) -> Math:
     """Depthwise convolutions never run on tensor cores: they accumulate in fp32 on CUDA cores."""
     found = low.product_math(x, w)
     if found.pipe == "tensor" and is_depthwise(w, int_attr(op, "group", 1)):
-        return low.math(POINTWISE) if found.dtype != "fp64" else unit_for("fp64", low.gpu)
+        return low.math(POINTWISE)
     return found
 
 

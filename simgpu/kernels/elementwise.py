@@ -137,32 +137,17 @@ def fused_pointwise(low: Lowering, op: Op) -> None:
 def stream(low: Lowering, op: Op, parts: tuple[Op, ...], *, label: str) -> None:
     """The kernel of elementwise ops."""
     outs = [low.tensor(t) for t in op.outputs if t]
-    largest = max(outs, key=lambda t: t.elements)
-    if len(parts) == 1:
-        work = instructions(parts[0])
-    else:
-        work = _total(largest.elements, low, parts)
-    names = tuple(dict.fromkeys(t for t in op.inputs if t))
+    largest = outs[0] if len(outs) == 1 else max(outs, key=lambda t: t.elements)
+    elements = largest.elements
+    alu, sfu = instructions(parts[0]) if len(parts) == 1 else _total(elements, low, parts)
+    names = [t for t in dict.fromkeys(op.inputs) if t]
     inputs = [low.tensor(t) for t in names]
-    pattern = _walk(low, op, inputs, outs)
-    full = sum(1 for t in inputs if t.elements >= largest.elements)
-    low.emit(
-        op,
-        Stream(
-            elements=largest.elements,
-            instructions=work.alu,
-            sfu=work.sfu,
-            pattern=pattern,
-            inputs=max(full, 1),
-            itemsize=low.itemsize(largest),
-        ),
-        label=label,
-        reads=tuple(low.access(t) for t in names),
-        writes=tuple(low.access(t.name) for t in outs),
-    )
+    full = sum(1 for t in inputs if t.shape == largest.shape or t.elements >= elements)
+    work = Stream(elements=elements, instructions=alu, sfu=sfu, pattern=_walk(low, inputs, outs), inputs=max(full, 1), itemsize=low.itemsize(largest))
+    low.emit(op, work, label=label, reads=[low.access(t) for t in names], writes=[low.access(t.name) for t in outs])
 
 
-def _walk(low: Lowering, op: Op, inputs: list[Tensor], outs: list[Tensor]) -> str:
+def _walk(low: Lowering, inputs: list[Tensor], outs: list[Tensor]) -> str:
     """The pattern of memory accesses; places the outputs as PyTorch's TensorIterator does: in the order of the first full operand."""
     first: Strides | None = None
     found = False

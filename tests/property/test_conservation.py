@@ -36,6 +36,7 @@ def assert_sound(graph: Graph, lowered: KernelGraph) -> None:
     written = {t.name for t in graph.tensors.values() if t.name not in graph.producer}
     writer: dict[str, int] = {}
     for i, (kernel, deps) in enumerate(zip(lowered.kernels, lowered.deps, strict=True)):
+        assert kernel.pipe == "vector" or kernel.family in ("gemm", "conv", "attention", "recurrent"), (kernel.name, kernel.pipe)
         for access in kernel.reads:
             if access.tensor in writer:
                 assert writer[access.tensor] in deps, (kernel.name, access.tensor)
