@@ -37,8 +37,9 @@ def kernels(*deps: tuple[int, ...], **changes: Sequence[Any]) -> KernelGraph:
 def times(*duration_s: float, **columns: Sequence[float]) -> KernelTimes:
     """Durations, with 0 for all parts and 1 for waves, occupancy, SMs and clock unless given."""
     n = len(duration_s)
+    columns = {"own_roofline_s": columns.get("roofline_s", [0.0] * n), **columns}
     ones = {"waves", "ctas", "occupancy_fraction", "sm_fraction", "clock_hz"}
-    names = (*PARTS, "roofline_s", "executed_flop", "dram_bytes", "l2_bytes", "energy_j", *sorted(ones))
+    names = (*PARTS, "roofline_s", "own_roofline_s", "executed_flop", "dram_bytes", "l2_bytes", "energy_j", *sorted(ones))
     filled = {name: np.array(columns.get(name, [float(name in ones)] * n), dtype=float) for name in names}
     return KernelTimes(duration_s=np.array(duration_s, dtype=float), choice=np.zeros(n, dtype=np.int64), **filled)
 

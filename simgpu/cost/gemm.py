@@ -78,7 +78,8 @@ def tile_work(
     outputs = bm * bn
     intensity = outputs / (bm + bn)
     per_sm = np.clip(np.floor(m.gpu.sm.registers / (2.0 * outputs)), 1.0, np.minimum(16.0, m.gpu.sm.max_blocks))
-    cta_s = 2.0 * outputs * (steps + prologue) / (flop_per_clk * m.clock_hz) * (1.0 / efficiency + feed / intensity + penalty)
+    slowdown = np.maximum(1.0, 1.0 / efficiency + feed / intensity + penalty)
+    cta_s = 2.0 * outputs * (steps + prologue) / (flop_per_clk * m.clock_hz) * slowdown
     cta_s = cta_s + widen_per_step * steps / m.clock_hz
     math_s = busiest_sm_s(ctas, cta_s, num_sms=m.num_sms, per_sm=per_sm, accumulators=outputs, half_accumulators=half_accumulators)
     # Thread-block clusters (Hopper on) fetch a tile once for several SMs.

@@ -102,9 +102,7 @@ class CostModel:
     def __init__(self, calibration: Calibration | None = None) -> None:
         self.calibration = calibration or shipped_calibration()
 
-    def price(
-        self, kernels: KernelGraph, gpu: GPU, *, load_s: Values = np.inf, graph_replay: bool = False, library_year: float = LIBRARY_YEAR
-    ) -> KernelTimes:
+    def price(self, kernels: KernelGraph, gpu: GPU, *, load_s: Values = np.inf, graph_replay: bool = False, library_year: float = LIBRARY_YEAR) -> KernelTimes:
         """Times of all kernels.
 
         Args:
@@ -158,6 +156,8 @@ class CostModel:
             "dram_s": parts.dram_s * repeat,
             "latency_s": latency_s * repeat,
             "roofline_s": np.maximum(t.flop / peak, t.total_bytes / m.dram_peak_bytes_per_s) * repeat,
+            "own_roofline_s": np.maximum(np.minimum(t.flop, parts.executed_flop) / peak, np.minimum(t.total_bytes, parts.dram_bytes) / m.dram_peak_bytes_per_s)
+            * repeat,
             "executed_flop": parts.executed_flop * repeat,
             "dram_bytes": parts.dram_bytes * repeat,
             "l2_bytes": parts.l2_bytes * repeat,
@@ -179,6 +179,7 @@ _FIELDS = (
     "dram_s",
     "latency_s",
     "roofline_s",
+    "own_roofline_s",
     "executed_flop",
     "dram_bytes",
     "l2_bytes",

@@ -32,7 +32,10 @@ class KernelTimes:
         l2_s: L2 traffic at L2 bandwidth. [s]
         dram_s: DRAM traffic at the achievable bandwidth. [s]
         latency_s: Fill, dependent chains, fixed costs of the kernel and the gap before it. [s]
-        roofline_s: max(algorithmic FLOP / datasheet peak, compulsory DRAM bytes / datasheet bandwidth): no kernel is faster. [s]
+        roofline_s: The plain datasheet roofline, max(algorithmic FLOP / peak, all operand bytes / DRAM bandwidth). Winograd and
+            operands that lie in L2 may beat it. [s]
+        own_roofline_s: The same for the work that this kernel cannot avoid: the multiplies of its algorithm, the bytes that L2 did
+            not hold. No kernel is faster. [s]
         executed_flop: Work really executed, padding included. [FLOP]
         dram_bytes, l2_bytes: Traffic at that level. [B]
         ctas: Thread blocks. waves: ctas over what fits on the GPU at once.
@@ -51,6 +54,7 @@ class KernelTimes:
     dram_s: Floats
     latency_s: Floats
     roofline_s: Floats
+    own_roofline_s: Floats
     executed_flop: Floats
     dram_bytes: Floats
     l2_bytes: Floats

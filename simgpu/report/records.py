@@ -20,7 +20,8 @@ class KernelRecord:
         bound: The longest part: compute, shared memory, L2, DRAM or latency.
         math_s, shared_s, l2_s, dram_s, latency_s: The parts, which overlap. [s]
         roofline_s: What the datasheet roofline says. [s]
-        roofline_fraction: roofline_s / duration_s.
+        own_roofline_s: The roofline of the work this kernel cannot avoid (see `KernelTimes`). [s]
+        roofline_fraction: own_roofline_s / duration_s.
         flop: Algorithmic work, 1 MAC = 2. [FLOP]
         executed_flop: Work done, padding included. [FLOP]
         dram_bytes, l2_bytes: Traffic. [B]
@@ -52,6 +53,7 @@ class KernelRecord:
     dram_s: float
     latency_s: float
     roofline_s: float
+    own_roofline_s: float
     roofline_fraction: float
     flop: float
     executed_flop: float

@@ -236,7 +236,7 @@ class Report:
         columns["flop"] = flop.tolist()
         columns["flop_per_s"] = (flop / duration).tolist()
         columns["dram_bytes_per_s"] = (self.times.dram_bytes / duration).tolist()
-        columns["roofline_fraction"] = (self.times.roofline_s / duration).tolist()
+        columns["roofline_fraction"] = (self.times.own_roofline_s / duration).tolist()
         rows = zip(*columns.values(), strict=True)
         return tuple(
             KernelRecord(
@@ -304,7 +304,7 @@ class Report:
                     dram_bytes=dram,
                     flop_per_s=flop * per_s,
                     dram_bytes_per_s=dram * per_s,
-                    roofline_fraction=float(self.times.roofline_s[indices].sum()) * per_s,
+                    roofline_fraction=float(self.times.own_roofline_s[indices].sum()) * per_s,
                 )
             )
         return tuple(sorted(groups, key=lambda g: -g.time_s))
@@ -327,6 +327,6 @@ class Report:
 
 
 _NUMBERS = (
-    "duration_s", "math_s", "shared_s", "l2_s", "dram_s", "latency_s", "roofline_s", "executed_flop", "dram_bytes", "l2_bytes",
+    "duration_s", "math_s", "shared_s", "l2_s", "dram_s", "latency_s", "roofline_s", "own_roofline_s", "executed_flop", "dram_bytes", "l2_bytes",
     "ctas", "waves", "occupancy_fraction", "sm_fraction", "energy_j", "clock_hz",
 )  # fmt: skip

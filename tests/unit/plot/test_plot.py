@@ -59,6 +59,7 @@ def report() -> Report:
         dram_s=numbers(2, 2.5, 2, 0.5, 0.5),
         latency_s=numbers(1, 0.5, 1, 0.5, 0.5),
         roofline_s=numbers(1, 1, 1, 0.5, 1),
+        own_roofline_s=numbers(1, 1, 1, 0.5, 1),
         executed_flop=numbers(1600, 10, 1600, 0, 50),
         dram_bytes=numbers(20, 20, 20, 5, 10),
         l2_bytes=numbers(40, 20, 40, 5, 10),
