@@ -5,7 +5,7 @@ from simgpu.frontends.zoo import model
 from simgpu.graph.ir import Graph
 
 
-@model("alexnet", family="AlexNet")
+@model("alexnet", family="AlexNet", aliases=("alexnet_owt",))
 def alexnet(*, name: str, batch: int = 1, image_size: int = 224, num_classes: int = 1000) -> Graph:
     """Krizhevsky, "One weird trick for parallelizing convolutional neural networks", arXiv:1404.5997, as torchvision builds it.
 
@@ -29,7 +29,7 @@ def alexnet(*, name: str, batch: int = 1, image_size: int = 224, num_classes: in
         return b.build(b.linear(x, num_classes, name="6"))
 
 
-@model("alexnet_2012", family="AlexNet", aliases=("caffenet", "bvlc_alexnet"))
+@model("alexnet_2012", family="AlexNet", aliases=("caffenet", "bvlc_alexnet", "alexnet_bvlc"))
 def alexnet_2012(*, name: str, batch: int = 1, image_size: int = 227, num_classes: int = 1000) -> Graph:
     """Krizhevsky, Sutskever, Hinton, "ImageNet classification with deep convolutional neural networks", NIPS 2012, section 3.5.
 

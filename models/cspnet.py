@@ -1,4 +1,4 @@
-"""Cross-stage partial networks, as timm builds them."""
+"""Darknet-53 and cross-stage partial networks, as timm builds them."""
 
 from simgpu.frontends.blocks import classifier
 from simgpu.frontends.builder import Builder, Tensor
@@ -57,6 +57,26 @@ def cspnet(
                     y = _block(b, y, made, int(made * (0.5 if first else bottleneck)), groups, dark)
             y = b.conv_bn(y, wide // 2, 1, act="leaky_relu", name="conv_transition_b")
             x = b.conv_bn(b.concat([kept, y]), width, 1, act="leaky_relu", name="conv_transition")
+    return b.build(classifier(b, x, num_classes, name="head.fc"))
+
+
+@model("darknet53", family="Darknet", aliases=("darknet_53",))
+def darknet(*, name: str, batch: int = 1, image_size: int = 256, num_classes: int = 1000, depth: tuple[int, ...] = (1, 2, 8, 8, 4)) -> Graph:
+    """Redmon, Farhadi, "YOLOv3: An incremental improvement", arXiv:1804.02767, table 1.
+
+    Args:
+        depth: Blocks of each stage.
+    """
+    b = Builder(name)
+    x = b.input("input", (batch, 3, image_size, image_size))
+    x = b.conv_bn(x, 32, 3, act="leaky_relu", name="stem.conv1")
+    for stage, repeats in enumerate(depth):
+        width = 64 * 2**stage
+        with b.scope(f"stages.{stage}"):
+            x = b.conv_bn(x, width, 3, stride=2, act="leaky_relu", name="conv_down")
+            for i in range(repeats):
+                with b.scope(f"blocks.{i}"):
+                    x = _block(b, x, width, width // 2, 1, dark=True)
     return b.build(classifier(b, x, num_classes, name="head.fc"))
 
 

@@ -38,6 +38,29 @@ def efficientnet(*, name: str, batch: int = 1, image_size: int = 224, num_classe
     return b.build(classifier(b, x, num_classes, name="classifier.1"))
 
 
+@model("efficientnet_lite0", family="EfficientNet-Lite")
+@model("efficientnet_lite1", family="EfficientNet-Lite", depth=1.1, image_size=240)
+@model("efficientnet_lite2", family="EfficientNet-Lite", width=1.1, depth=1.2, image_size=260)
+@model("efficientnet_lite3", family="EfficientNet-Lite", width=1.2, depth=1.4, image_size=280)
+@model("efficientnet_lite4", family="EfficientNet-Lite", width=1.4, depth=1.8, image_size=300)
+def efficientnet_lite(*, name: str, batch: int = 1, image_size: int = 224, num_classes: int = 1000, width: float = 1.0, depth: float = 1.0) -> Graph:
+    """Liu, "Higher accuracy on vision models with EfficientNet-Lite", TensorFlow blog, 2020.
+
+    EfficientNet without squeeze-and-excitation, with ReLU6; stem, head and the depth of the first and last stage do not grow.
+    """
+    b = Builder(name)
+    x = b.input("input", (batch, 3, image_size, image_size))
+    x = b.conv_bn(x, 32, 3, stride=2, act="relu6", name="conv_stem")
+    for stage, (expansion, kernel, stride, channels, layers) in enumerate(B0):
+        fixed = stage in (0, len(B0) - 1)
+        for i in range(layers if fixed else math.ceil(layers * depth)):
+            with b.scope(f"blocks.{stage}.{i}"):
+                wide = round_channels(channels * width)
+                x = inverted_residual(b, x, wide, expanded=expansion * x.shape[1], kernel=kernel, stride=stride if i == 0 else 1)
+    x = b.conv_bn(x, 1280, 1, act="relu6", name="conv_head")
+    return b.build(classifier(b, x, num_classes))
+
+
 # fused (one dense convolution instead of 1x1 and depthwise), expansion, stride, channels, layers
 SMALL = ((True, 1, 1, 24, 2), (True, 4, 2, 48, 4), (True, 4, 2, 64, 4), (False, 4, 2, 128, 6), (False, 6, 1, 160, 9), (False, 6, 2, 256, 15))
 MEDIUM = (

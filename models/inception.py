@@ -1,4 +1,4 @@
-"""Inception v3, as torchvision builds it, and v4, as timm builds it."""
+"""Inception v2, v3, as torchvision builds it, and v4, as timm builds it."""
 
 from typing import Any
 
@@ -62,6 +62,47 @@ def inception_v3(*, name: str, batch: int = 1, image_size: int = 299, num_classe
                     _pooled(b, x, 192),
                 ]
             )
+    return b.build(classifier(b, x, num_classes, name="fc"))
+
+
+# Inception v2: 1x1 | 3x3 reduce, 3x3 | double 3x3 reduce, 3x3 (both) | pool, its projection; 0 = left out, and stride 2
+V2 = {
+    "3a": (64, 64, 64, 64, 96, "avg", 32),
+    "3b": (64, 64, 96, 64, 96, "avg", 64),
+    "3c": (0, 128, 160, 64, 96, "max", 0),
+    "4a": (224, 64, 96, 96, 128, "avg", 128),
+    "4b": (192, 96, 128, 96, 128, "avg", 128),
+    "4c": (160, 128, 160, 128, 160, "avg", 128),
+    "4d": (96, 128, 192, 160, 192, "avg", 128),
+    "4e": (0, 128, 192, 192, 256, "max", 0),
+    "5a": (352, 192, 320, 160, 224, "avg", 128),
+    "5b": (352, 192, 320, 192, 224, "max", 128),
+}
+
+
+@model("inception_v2", family="Inception", aliases=("inception_bn", "bn_inception"))
+def inception_v2(*, name: str, batch: int = 1, image_size: int = 224, num_classes: int = 1000) -> Graph:
+    """Ioffe, Szegedy, "Batch normalization", ICML 2015, figure 5 (appendix); also called BN-Inception."""
+    b = Builder(name)
+    x = b.input("input", (batch, 3, image_size, image_size))
+    x = b.conv_bn(x, 64, 7, stride=2, act="relu", name="conv1")
+    x = b.max_pool(x, 3, stride=2, ceil_mode=True, name="pool1")
+    x = _chain(b, x, [(64, 1), (192, 3)], "conv2")
+    x = b.max_pool(x, 3, stride=2, ceil_mode=True, name="pool2")
+    for block, (one, reduce3, three, reduce5, five, pool, projection) in V2.items():
+        stride = 1 if one else 2
+        with b.scope(f"inception_{block}"):
+            parts = [_chain(b, x, [(one, 1)], "1x1")] if one else []
+            y = b.conv_bn(x, reduce3, 1, act="relu", name="3x3.0")
+            parts.append(b.conv_bn(y, three, 3, stride=stride, act="relu", name="3x3.1"))
+            y = _chain(b, x, [(reduce5, 1), (five, 3)], "double_3x3")
+            parts.append(b.conv_bn(y, five, 3, stride=stride, act="relu", name="double_3x3.2"))
+            if stride == 2:
+                parts.append(b.max_pool(x, 3, stride=2, ceil_mode=True))
+            else:
+                y = b.max_pool(x, 3, stride=1, padding=1) if pool == "max" else b.avg_pool(x, 3, stride=1, padding=1)
+                parts.append(_chain(b, y, [(projection, 1)], "pool_proj"))
+            x = b.concat(parts)
     return b.build(classifier(b, x, num_classes, name="fc"))
 
 

@@ -6,10 +6,10 @@ from simgpu.frontends.zoo import model
 from simgpu.graph.ir import Graph
 
 
-@model("mobilenet_v1", family="MobileNet v1", aliases=("mobilenetv1_100", "mobilenet_v1_1.0_224", "google/mobilenet_v1_1.0_224"))
-@model("mobilenet_v1_075", family="MobileNet v1", width=0.75, aliases=("mobilenet_v1_0.75_192",))
-@model("mobilenet_v1_050", family="MobileNet v1", width=0.5)
-@model("mobilenet_v1_025", family="MobileNet v1", width=0.25)
+@model("mobilenet_v1", family="MobileNet v1", aliases=("mobilenetv1_100", "mobilenet_v1_1.0", "mobilenet_v1_1.0_224", "google/mobilenet_v1_1.0_224"))
+@model("mobilenet_v1_075", family="MobileNet v1", width=0.75, aliases=("mobilenet_v1_0.75",))
+@model("mobilenet_v1_050", family="MobileNet v1", width=0.5, aliases=("mobilenet_v1_0.5",))
+@model("mobilenet_v1_025", family="MobileNet v1", width=0.25, aliases=("mobilenet_v1_0.25",))
 @model("mobilenetv1_125", family="MobileNet v1", width=1.25)
 def mobilenet_v1(*, name: str, batch: int = 1, image_size: int = 224, num_classes: int = 1000, width: float = 1.0) -> Graph:
     """Howard et al., "MobileNets: Efficient convolutional neural networks for mobile vision applications", arXiv:1704.04861, table 1.
@@ -29,9 +29,11 @@ def mobilenet_v1(*, name: str, batch: int = 1, image_size: int = 224, num_classe
     return b.build(b.linear(x, num_classes, name="classifier"))
 
 
-@model("mobilenet_v2", family="MobileNet v2", aliases=("mobilenetv2_100", "mobilenet_v2_1.0_224", "google/mobilenet_v2_1.0_224"))
-@model("mobilenetv2_050", family="MobileNet v2", width=0.5)
-@model("mobilenetv2_140", family="MobileNet v2", width=1.4, aliases=("mobilenet_v2_1.4_224",))
+@model("mobilenet_v2", family="MobileNet v2", aliases=("mobilenetv2_100", "mobilenet_v2_1.0", "mobilenet_v2_1.0_224", "google/mobilenet_v2_1.0_224"))
+@model("mobilenetv2_035", family="MobileNet v2", width=0.35, aliases=("mobilenet_v2_0.35",))
+@model("mobilenetv2_050", family="MobileNet v2", width=0.5, aliases=("mobilenet_v2_0.5",))
+@model("mobilenetv2_075", family="MobileNet v2", width=0.75, aliases=("mobilenet_v2_0.75",))
+@model("mobilenetv2_140", family="MobileNet v2", width=1.4, aliases=("mobilenet_v2_1.4", "mobilenet_v2_1.4_224"))
 def mobilenet_v2(*, name: str, batch: int = 1, image_size: int = 224, num_classes: int = 1000, width: float = 1.0) -> Graph:
     """Sandler et al., "MobileNetV2: Inverted residuals and linear bottlenecks", CVPR 2018, table 2.
 

@@ -40,6 +40,8 @@ SMALL = (
 
 @model("mobilenet_v3_large", family="MobileNet v3", table=LARGE, last=1280)
 @model("mobilenet_v3_small", family="MobileNet v3", table=SMALL, last=1024)
+@model("mobilenetv3_large_100", family="MobileNet v3", table=LARGE, last=1280, conv_head=True, aliases=("tf_mobilenetv3_large_100",))
+@model("mobilenetv3_small_100", family="MobileNet v3", table=SMALL, last=1024, conv_head=True, aliases=("tf_mobilenetv3_small_100",))
 def mobilenet_v3(
     *,
     name: str,
@@ -49,12 +51,14 @@ def mobilenet_v3(
     width: float = 1.0,
     table: tuple[tuple[int, int, int, bool, str, int], ...] = LARGE,
     last: int = 1280,
+    conv_head: bool = False,
 ) -> Graph:
     """Howard et al., "Searching for MobileNetV3", ICCV 2019, tables 1 and 2.
 
     Args:
         width: Multiplier of all channels.
         last: Features of the layer before the classifier.
+        conv_head: That layer is a 1x1 convolution (timm), not a linear layer (torchvision).
     """
     b = Builder(name)
     x = b.input("input", (batch, 3, image_size, image_size))
@@ -75,6 +79,9 @@ def mobilenet_v3(
                     gate="hard_sigmoid",
                 )
         x = b.conv_bn(x, 6 * x.shape[1], 1, act="hard_swish", name=str(len(table) + 1))
-    x = b.flatten(b.global_avg_pool(x))
-    x = b.hard_swish(b.linear(x, round_channels(last * width), name="classifier.0"), name="classifier.1")
+    x, wide = b.global_avg_pool(x), round_channels(last * width)
+    if conv_head:
+        x = b.flatten(b.hard_swish(b.conv(x, wide, 1, bias=True, name="conv_head")))
+    else:
+        x = b.hard_swish(b.linear(b.flatten(x), wide, name="classifier.0"), name="classifier.1")
     return b.build(b.linear(x, num_classes, name="classifier.3"))

@@ -10,15 +10,15 @@ from simgpu.graph.ir import Graph
 V1_CHANNELS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}
 
 
-@model("shufflenet_v1", family="ShuffleNet v1", aliases=("shufflenet", "shufflenet_v1_x1_0", "shufflenet_v1_g3"))
+@model("shufflenet_v1", family="ShuffleNet v1", aliases=("shufflenet", "shufflenet_v1_x1_0", "shufflenet_v1_1x_g3"))
 @model("shufflenet_v1_g1", family="ShuffleNet v1", groups=1)
 @model("shufflenet_v1_g2", family="ShuffleNet v1", groups=2)
 @model("shufflenet_v1_g4", family="ShuffleNet v1", groups=4)
 @model("shufflenet_v1_g8", family="ShuffleNet v1", groups=8)
 @model("shufflenet_v1_x0_25", family="ShuffleNet v1", width=0.25)
-@model("shufflenet_v1_x0_5", family="ShuffleNet v1", width=0.5)
-@model("shufflenet_v1_x1_5", family="ShuffleNet v1", width=1.5)
-@model("shufflenet_v1_x2_0", family="ShuffleNet v1", width=2.0)
+@model("shufflenet_v1_x0_5", family="ShuffleNet v1", width=0.5, aliases=("shufflenet_v1_0.5x_g3",))
+@model("shufflenet_v1_x1_5", family="ShuffleNet v1", width=1.5, aliases=("shufflenet_v1_1.5x_g3",))
+@model("shufflenet_v1_x2_0", family="ShuffleNet v1", width=2.0, aliases=("shufflenet_v1_2x_g3",))
 def shufflenet_v1(*, name: str, batch: int = 1, image_size: int = 224, num_classes: int = 1000, groups: int = 3, width: float = 1.0) -> Graph:
     """Zhang et al., "ShuffleNet: An extremely efficient convolutional neural network for mobile devices", CVPR 2018, table 1.
 
@@ -53,10 +53,10 @@ def _unit_v1(b: Builder, x: Tensor, channels: int, groups: int, *, first_groups:
     return b.relu(b.add(x, y))
 
 
-@model("shufflenet_v2_x0_5", family="ShuffleNet v2", channels=(48, 96, 192), last=1024)
-@model("shufflenet_v2_x1_0", family="ShuffleNet v2", channels=(116, 232, 464), last=1024, aliases=("shufflenet_v2",))
-@model("shufflenet_v2_x1_5", family="ShuffleNet v2", channels=(176, 352, 704), last=1024)
-@model("shufflenet_v2_x2_0", family="ShuffleNet v2", channels=(244, 488, 976), last=2048)
+@model("shufflenet_v2_x0_5", family="ShuffleNet v2", channels=(48, 96, 192), last=1024, aliases=("shufflenet_v2_0.5x",))
+@model("shufflenet_v2_x1_0", family="ShuffleNet v2", channels=(116, 232, 464), last=1024, aliases=("shufflenet_v2", "shufflenet_v2_1x"))
+@model("shufflenet_v2_x1_5", family="ShuffleNet v2", channels=(176, 352, 704), last=1024, aliases=("shufflenet_v2_1.5x",))
+@model("shufflenet_v2_x2_0", family="ShuffleNet v2", channels=(244, 488, 976), last=2048, aliases=("shufflenet_v2_2x",))
 def shufflenet_v2(
     *, name: str, batch: int = 1, image_size: int = 224, num_classes: int = 1000, channels: tuple[int, ...] = (116, 232, 464), last: int = 1024
 ) -> Graph:

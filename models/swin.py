@@ -11,10 +11,11 @@ SMALL, BASE = {"depths": (2, 2, 18, 2)}, {"depths": (2, 2, 18, 2), "width": 128,
 V2 = {"version": 2, "window": 8, "image_size": 256}
 
 
-@model("swin_t", family="Swin", aliases=("swin_tiny_patch4_window7_224", "microsoft/swin-tiny-patch4-window7-224"))
-@model("swin_s", family="Swin", aliases=("swin_small_patch4_window7_224", "microsoft/swin-small-patch4-window7-224"), **SMALL)
-@model("swin_b", family="Swin", aliases=("swin_base_patch4_window7_224", "microsoft/swin-base-patch4-window7-224"), **BASE)
-@model("swin_v2_t", family="Swin v2", aliases=("swinv2_tiny_window8_256", "microsoft/swinv2-tiny-patch4-window8-256"), **V2)
+@model("swin_t", family="Swin", aliases=("swin_v1_tiny", "swin_tiny_patch4_window7_224", "microsoft/swin-tiny-patch4-window7-224"))
+@model("swin_s", family="Swin", aliases=("swin_v1_small", "swin_small_patch4_window7_224", "microsoft/swin-small-patch4-window7-224"), **SMALL)
+@model("swin_b", family="Swin", aliases=("swin_v1_base", "swin_base_patch4_window7_224", "microsoft/swin-base-patch4-window7-224"), **BASE)
+@model("swin_l", family="Swin", depths=(2, 2, 18, 2), width=192, heads=(6, 12, 24, 48), aliases=("swin_v1_large", "swin_large_patch4_window7_224"))
+@model("swin_v2_t", family="Swin v2", aliases=("swin_v2_tiny", "swinv2_tiny_window8_256", "microsoft/swinv2-tiny-patch4-window8-256"), **V2)
 @model("swin_v2_s", family="Swin v2", aliases=("swinv2_small_window8_256",), **SMALL, **V2)
 @model("swin_v2_b", family="Swin v2", aliases=("swinv2_base_window8_256",), **BASE, **V2)
 def swin(

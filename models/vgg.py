@@ -5,7 +5,7 @@ from simgpu.frontends.zoo import model
 from simgpu.graph.ir import Graph
 
 
-@model("vgg11", family="VGG", convs=(1, 1, 2, 2, 2))
+@model("vgg11", family="VGG", convs=(1, 1, 2, 2, 2), aliases=("vgg_a",))
 @model("vgg13", family="VGG", convs=(2, 2, 2, 2, 2))
 @model("vgg16", family="VGG", convs=(2, 2, 3, 3, 3))
 @model("vgg19", family="VGG", convs=(2, 2, 4, 4, 4))

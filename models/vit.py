@@ -9,6 +9,8 @@ LARGE = {"hidden": 1024, "layers": 24, "heads": 16}
 
 
 @model("vit_b_16", family="ViT", aliases=("vit_base_patch16_224",))
+@model("vit_base_patch16_384", family="ViT", image_size=384, aliases=("google/vit-base-patch16-384",))
+@model("vit_large_patch16_384", family="ViT", image_size=384, aliases=("google/vit-large-patch16-384",), **LARGE)
 @model("vit_b_32", family="ViT", patch=32, aliases=("vit_base_patch32_224",))
 @model("vit_l_16", family="ViT", aliases=("vit_large_patch16_224",), **LARGE)
 @model("vit_l_32", family="ViT", patch=32, aliases=("vit_large_patch32_224",), **LARGE)

@@ -1,4 +1,4 @@
-"""Xception, as timm's legacy_xception builds it."""
+"""Xception, as timm builds it."""
 
 from simgpu.frontends.blocks import classifier
 from simgpu.frontends.builder import Builder, Tensor
@@ -20,6 +20,41 @@ def xception(*, name: str, batch: int = 1, image_size: int = 299, num_classes: i
     x = b.relu(b.batch_norm(_separable(b, x, 1536, "conv3"), name="bn3"), name="act3")
     x = b.relu(b.batch_norm(_separable(b, x, 2048, "conv4"), name="bn4"), name="act4")
     return b.build(classifier(b, x, num_classes, name="fc"))
+
+
+@model("xception41", family="Xception", middle=8)
+@model("xception65", family="Xception", middle=16)
+def xception_aligned(*, name: str, batch: int = 1, image_size: int = 299, num_classes: int = 1000, middle: int = 8) -> Graph:
+    """Chen et al., "Encoder-decoder with atrous separable convolution" (DeepLabv3+), ECCV 2018, figure 4; as timm builds it.
+
+    Args:
+        middle: Blocks of the middle flow.
+    """
+    b = Builder(name)
+    x = b.input("input", (batch, 3, image_size, image_size))
+    x = b.conv_bn(x, 32, 3, stride=2, act="relu", name="stem.0")
+    x = b.conv_bn(x, 64, 3, act="relu", name="stem.1")
+    blocks = [((128,) * 3, 2), ((256,) * 3, 2), ((728,) * 3, 2), *[((728,) * 3, 1)] * middle, ((728, 1024, 1024), 2), ((1536, 1536, 2048), 1)]
+    for i, (channels, stride) in enumerate(blocks):
+        with b.scope(f"blocks.{i}"):
+            x = _aligned(b, x, channels, stride, last=i == len(blocks) - 1)
+    return b.build(classifier(b, x, num_classes, name="head.fc"))
+
+
+def _aligned(b: Builder, x: Tensor, channels: tuple[int, ...], stride: int, *, last: bool) -> Tensor:
+    """Three separable convolutions with normalisation after both parts; the last block has no shortcut and ReLU after each part."""
+    y = x
+    for i, width in enumerate(channels):
+        with b.scope(f"conv{i}"):
+            y = y if last else b.relu(y)
+            act = "relu" if last else ""
+            y = b.conv_bn(y, y.shape[1], 3, stride=stride if i == 2 else 1, groups=y.shape[1], act=act, name="dw")
+            y = b.conv_bn(y, width, 1, act=act, name="pw")
+    if last:
+        return y
+    if stride > 1 or x.shape[1] != channels[-1]:
+        x = b.conv_bn(x, channels[-1], 1, stride=stride, name="shortcut")
+    return b.add(y, x)
 
 
 def _block(b: Builder, x: Tensor, channels: tuple[int, ...], stride: int, *, relu_first: bool) -> Tensor:

@@ -76,6 +76,41 @@ PUBLISHED = {
     "lstm_lm": (66, None),  # Zaremba et al. 2014, section 4.1
     "lstm_lm_medium": (20, None),
     "dlrm_mlperf": (24_000, None),  # 187.8 M rows of 128
+    "darknet53": (41.61, 9_310),  # timm results, benchmark-infer
+    "regnet_x_200mf": (2.68, 200),  # Radosavovic et al. 2020, tables 5 and 6, and timm's parameters
+    "regnet_x_600mf": (6.20, 610),
+    "regnet_x_4gf": (22.12, 3_990),
+    "regnet_x_6_4gf": (26.21, 6_490),
+    "regnet_x_12gf": (46.11, 12_130),
+    "regnet_y_200mf": (3.16, 200),
+    "regnet_y_600mf": (6.06, 610),
+    "regnet_y_4gf": (20.65, 4_000),
+    "regnet_y_6_4gf": (30.58, 6_390),
+    "regnety_080": (39.18, 8_000),
+    "regnet_y_12gf": (51.82, 12_140),
+    "repvgg_b1g2": (45.78, 9_820),  # Ding et al. 2021, table 4
+    "repvgg_b1g2_deploy": (41.36, 8_820),
+    "mobileone_s2": (7.8, 1_299),  # Vasu et al. 2023, table 3, of the deployed form
+    "mobileone_s2_deploy": (7.8, 1_299),
+    "mobileone_s3": (10.1, 1_896),
+    "mobileone_s3_deploy": (10.1, 1_896),
+    "efficientnet_lite1": (5.4, 600),  # timm results, benchmark-infer
+    "efficientnet_lite2": (6.1, 860),
+    "efficientnet_lite3": (8.2, 1_380),
+    "efficientnet_lite4": (13.0, 2_540),
+    "swin_l": (197, 34_500),  # Liu et al. 2021, table 1
+    "vit_base_patch16_384": (86.9, 55_500),  # timm results, benchmark-infer
+    "vit_large_patch16_384": (304.7, 191_200),
+    "resnext101_32x4d": (44.18, 8_010),
+    "resnet101d": (44.57, 8_080),
+    "resnetv2_101": (44.54, 7_830),
+    "resnetv2_152": (60.19, 11_550),
+    "resnet200": (64.7, 15_000),  # fb.resnet.torch, pretrained/README.md
+    "nin": (7.6, 1_100),  # the Caffe model zoo: 29 MB of weights
+    "overfeat_fast": (145, 2_800),  # Sermanet et al. 2014, table 4: 145 M parameters, 2810 M connections
+    "inception_v2": (11.3, 2_030),  # 11.3 M parameters and 2 G multiply-accumulates, Ioffe and Szegedy 2015
+    "mobilenetv2_035": (1.66, 59),  # tensorflow/models slim, nets/mobilenet/README.md
+    "mobilenetv2_075": (2.61, 209),
     "gpt3-175b": (175_000, None),  # Brown et al. 2020, table 2.1
     "gpt3-13b": (13_000, None),
     "gpt3-6.7b": (6_700, None),
@@ -131,5 +166,6 @@ def test_most_networks_are_checked_by_count() -> None:
         "bert-large-classifier",  # bert-large and a layer of two labels
         "gpt3-xl-neusight",
         "switch-xl-4e",
+        *("fcn_resnet101", "deeplabv3_resnet101"),  # as with resnet50, with 17 more blocks in the third stage
         *("mobiledet_cpu", "mobiledet_dsp", "mobiledet_edgetpu"),  # after the authors' code; their paper's counts are not at hand
     }
