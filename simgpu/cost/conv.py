@@ -47,6 +47,7 @@ _FUSED_BLOCKS: dict[str, tuple[tuple[int, int, int], ...]] = {
 }
 _FUSED_LATER = ((1, 8, 16), (4, 8, 4))
 _FUSED_YEAR, _NON_FUSED_YEAR = 2016.0, 2016.4  # cuDNN 5.0 and 5.1
+_FORWARD_SPLIT_YEAR = 2020.0  # cuDNN 8: CUTLASS kernels that split the reduction of small FP32 problems
 _NO_WINOGRAD = ("Tesla", "Fermi", "Kepler")
 
 
@@ -94,7 +95,8 @@ def _implicit_gemm(t: SimpleNamespace, m: Machine, direction: str, tensor: bool)
     f = m.factors
     ndim = max(1, np.ndim(m.num_sms))
     tiles = (_TENSOR_TILES if tensor else _FMA_TILES)[direction]
-    splits: tuple[int, ...] = _SPLITS if direction == "bwd_weight" else (1, 2, 4, 8) if tensor and direction == "fwd" else (1,)
+    forward = (1, 2, 4, 8) if direction == "fwd" and (tensor or m.library_year >= _FORWARD_SPLIT_YEAR) else (1,)
+    splits: tuple[int, ...] = _SPLITS if direction == "bwd_weight" else forward
     pairs = [(tile, s) for tile in tiles for s in splits]
     bm, bn, split = candidates([p[0][0] for p in pairs], [p[0][1] for p in pairs], [p[1] for p in pairs], ndim=ndim)
     c, k = _group_sizes(t)
