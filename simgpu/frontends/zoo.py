@@ -130,6 +130,8 @@ def load_zoo(name: str, *, batch: int = 1, **options: Any) -> Graph:
     given: dict[str, Any] = {}
     for key, value in {**from_name, **options}.items():
         option = next((o for o in _SIZE_OPTIONS if o in known), key) if key == "@" else key.replace("-", "_")
+        if option == "@":
+            raise OptionError(f"{entry.name}: has no size that '@{value}' could set; its options are {', '.join(o for o in known if o != 'batch')}")
         if option not in known or option == "batch":
             names = [o for o in known if o != "batch"]
             raise OptionError(f"{entry.name}: unknown option '{key}', expected one of {', '.join(names) or 'none'}{did_you_mean(key, names)}")

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from simgpu.graph.ir import WEIGHT, Graph, Op
-from simgpu.ops.registry import op_flop, op_macs, op_reads, op_write_bytes
+from simgpu.ops.registry import is_view, op_flop, op_macs, op_reads, op_write_bytes
 from simgpu.report.text import columns, shorten
 from simgpu.units import format_quantity
 
@@ -60,6 +60,8 @@ class ModelSummary:
         total: The whole network.
         modules: Every module and op, each before what it holds.
         weight_bytes: Parameters in memory. [B]
+        live_bytes: The most that inputs and activations take at once, if ops run in order and each tensor is freed after its
+            last reader. [B]
     """
 
     name: str
@@ -67,6 +69,7 @@ class ModelSummary:
     total: ModuleRecord
     modules: tuple[ModuleRecord, ...]
     weight_bytes: float
+    live_bytes: float
     assumptions: tuple[str, ...]
 
     @property
@@ -81,6 +84,7 @@ class ModelSummary:
             "name": self.name,
             "inputs": [{"name": n, "shape": list(s), "dtype": d} for n, s, d in self.inputs],
             "weight_bytes": self.weight_bytes,
+            "live_bytes": self.live_bytes,
             "total": _plain(self.total),
             "modules": [_plain(m) for m in kept],
             "assumptions": list(self.assumptions),
@@ -108,6 +112,7 @@ def summarize(graph: Graph) -> ModelSummary:
         total=_merged("", leaves),
         modules=tuple(_merged(path, members) for path, members in _in_tree_order(inside)),
         weight_bytes=sum(t.bytes for t in graph.weights),
+        live_bytes=_live_bytes(graph),
         assumptions=graph.assumptions,
     )
 
@@ -127,6 +132,31 @@ def _leaf(graph: Graph, op: Op, seen: set[str]) -> ModuleRecord:
         read_bytes=sum(size for _, size in op_reads(graph, op)),
         written_bytes=op_write_bytes(graph, op),
     )
+
+
+def _live_bytes(graph: Graph) -> int:
+    """The most bytes of inputs and activations alive at once; a view lives in the tensor it shows."""
+    buffer = {name: name for name in graph.inputs}
+    last = dict.fromkeys(graph.inputs, -1)
+    for i, op in enumerate(graph.ops):
+        shown = next((buffer[t] for t in op.inputs if t in buffer), "") if is_view(op, graph) else ""
+        for name in filter(None, op.outputs):
+            buffer[name] = shown or name
+            last.setdefault(buffer[name], i)
+        for name in op.inputs:
+            if name in buffer:
+                last[buffer[name]] = i
+    for name in graph.outputs:
+        last[buffer.get(name, name)] = len(graph.ops)
+    alive = most = sum(graph[name].bytes for name in graph.inputs)
+    ending: dict[int, list[str]] = {}
+    for name, i in last.items():
+        ending.setdefault(i, []).append(name)
+    for i, op in enumerate(graph.ops):
+        alive += sum(graph[name].bytes for name in op.outputs if buffer.get(name) == name)
+        most = max(most, alive)
+        alive -= sum(graph[name].bytes for name in ending.get(i, ()))
+    return most
 
 
 def _path(op: Op) -> str:
@@ -189,6 +219,7 @@ def format_summary(summary: ModelSummary, *, depth: int = 2) -> str:
         ("MACs", format_quantity(total.macs, "MAC"), "convolutions and matrix products"),
         ("FLOP", format_quantity(total.flop, "FLOP"), "all arithmetic, 1 MAC = 2 FLOP"),
         ("activations", format_quantity(total.written_bytes, "B"), "written by all ops, nothing fused"),
+        ("alive", format_quantity(summary.live_bytes, "B"), "inputs and activations at once, each freed after its last reader"),
         ("intensity", f"{total.flop_per_byte:.3g} FLOP/B", "FLOP per byte moved, nothing fused"),
     ]
     notes = [f"assumed: {note}" for note in summary.assumptions]

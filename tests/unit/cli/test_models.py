@@ -55,3 +55,16 @@ def test_a_model_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_an_unknown_model_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["model", "resnet5"]) == 1
     assert "did you mean 'resnet50'?" in capsys.readouterr().err
+
+
+def test_configs_stand_behind_the_zoo(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "llama-3-8b"]) == 0
+    assert capsys.readouterr().out == ("From a Hugging Face config, with prefill, :decode and options of their own\n  llama  llama-3-8b\n\n1 config\n")
+
+
+def test_a_broken_config_of_the_user_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "mine.json").write_text("[1, 2]")
+    monkeypatch.setenv("SIMGPU_PATH", str(tmp_path))
+    assert main(["models", "mine"]) == 1
+    assert "mine.json: is no Hugging Face config, expected a JSON object with a model_type" in capsys.readouterr().err

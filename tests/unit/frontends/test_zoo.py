@@ -89,6 +89,7 @@ def test_gpt2_decoding_reads_a_cache() -> None:
         ("resnet50", {"batch": -1}, OptionError, r"resnet50: batch is -1, expected 1 or more"),
         ("resnet50", {"image_size": "big"}, OptionError, r"resnet50: image_size is 'big', expected a whole number"),
         ("resnet50@0", {}, OptionError, r"resnet50: image_size is 0, expected 1 or more"),
+        ("dcgan@128", {}, OptionError, r"dcgan: has no size that '@128' could set; its options are latent, width"),
         ("resnet50:blocks=3", {}, OptionError, r"resnet50: blocks is '3', expected a value from Python, not text"),
         ("resnet50:image_size=", {}, OptionError, r"resnet50:image_size=: option 'image_size=' has no value, expected key=value"),
         ("vgg16_bn:batch_norm=maybe", {}, OptionError, r"vgg16_bn: batch_norm is 'maybe', expected true or false"),

@@ -61,3 +61,13 @@ def test_plain_data_holds_the_same(toy: Graph) -> None:
     assert data["inputs"] == [{"name": "ids", "shape": [1, 2], "dtype": "int64"}]
     assert [m["path"] for m in data["modules"]] == ["wte", "block", "head"]
     assert data["total"]["macs"] == 78
+
+
+def test_tensors_live_until_their_last_reader() -> None:
+    b = Builder("toy")
+    x = b.input("x", (1, 10))
+    wide = b.linear(x, 30, name="wide")
+    narrow = b.linear(b.relu(b.reshape(wide, (30, 1))), 2, name="narrow")
+    graph = b.build(narrow)
+    # x 10 and wide 30; wide, shown by the reshape, and its relu 30; that and narrow 60: the last is the most
+    assert summarize(graph).live_bytes == 4 * (30 + 60)
