@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from simgpu.errors import OptionError
+from simgpu.errors import DataError, OptionError
 
 
 @click.command()
@@ -29,7 +29,6 @@ from simgpu.errors import OptionError
     "--plot", "plot_dir", type=click.Path(path_type=Path), default=None, metavar="DIR", help="Draw predicted over measured times, one picture a family."
 )
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
-@click.pass_context
 def command(
     ctx: click.Context, *, paths: tuple[Path, ...], family: str, gpu: str, source: str, worst: int, json_path: str | None, plot_dir: Path | None, quiet: bool
 ) -> None:
@@ -72,10 +71,8 @@ def command(
         write_text(str(json_path), format_json(validation))
     if plot_dir is not None:
         _plot(validation, plot_dir)
-    for problem in validation.problems:
-        click.echo(f"simgpu: {problem}", err=True)
     if validation.problems:
-        ctx.exit(1)
+        raise DataError("\nsimgpu: ".join(validation.problems))
 
 
 def _plot(validation: object, folder: Path) -> None:

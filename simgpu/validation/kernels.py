@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simgpu.kernels.kernel import Access, Kernel, KernelGraph, Work
-from simgpu.validation.method import GRAPH_REPLAY, METHODS
+from simgpu.validation.method import GRAPH_REPLAY, METHODS, known_floor_s
 from simgpu.validation.score import Floats, Group, Skipped
 from simgpu.validation.table import Row, Table, read_table
 
@@ -205,11 +205,13 @@ class Priced:
     """Cases that were measured under the same conditions, and what the cost model says of their kernels.
 
     Attributes:
+        where: Their positions among the cases asked for. (cases,)
         offsets: Case i has the kernels offsets[i] … offsets[i + 1] − 1. (cases + 1,)
         kernels_s: Each case's kernels alone, one after the other. [s] (cases,)
     """
 
     cases: tuple[Case, ...]
+    where: NDArray[np.int64]
     times: KernelTimes
     offsets: NDArray[np.int64]
     kernels_s: Floats
@@ -217,16 +219,27 @@ class Priced:
 
 def price_cases(cases: Sequence[Case], gpu: GPU, cost_model: Pricer) -> list[Priced]:
     """Prices the kernels of cases on the GPU that measured them: one call for each generation of libraries and way to launch."""
-    alike: dict[tuple[float, bool], list[Case]] = defaultdict(list)
-    for case in cases:
-        alike[case.library_year, case.method == GRAPH_REPLAY].append(case)
+    alike: dict[tuple[float, bool], list[int]] = defaultdict(list)
+    for i, case in enumerate(cases):
+        alike[case.library_year, case.method == GRAPH_REPLAY].append(i)
     result = []
-    for (year, replay), own in alike.items():
+    for (year, replay), where in alike.items():
+        own = [cases[i] for i in where]
         graph, offsets = case_graph(own, float(gpu.l2.size_bytes))
         # How far the clock has settled under the power limit follows from how long the measurement ran.
         load_s = np.repeat([METHODS[case.method].repetitions * case.measured_s for case in own], np.diff(offsets))
         times = cost_model.price(graph, gpu, load_s=load_s, graph_replay=replay, library_year=year)
-        result.append(Priced(cases=tuple(own), times=times, offsets=offsets, kernels_s=np.add.reduceat(times.duration_s, offsets[:-1])))
+        kernels_s = np.add.reduceat(times.duration_s, offsets[:-1])
+        result.append(Priced(cases=tuple(own), where=np.array(where), times=times, offsets=offsets, kernels_s=kernels_s))
+    return result
+
+
+def predict(cases: Sequence[Case], gpu: GPU, cost_model: Pricer) -> Floats:
+    """What the measurements would have shown, with the floors of known hosts. [s] (cases,)"""
+    result = np.zeros(len(cases))
+    for priced in price_cases(cases, gpu, cost_model):
+        floors_s = np.array([known_floor_s(case.source, case.gpu, case.op_class) or 0.0 for case in priced.cases])
+        result[priced.where] = as_measured(priced.cases, priced.kernels_s, floors_s)
     return result
 
 
