@@ -29,9 +29,7 @@ from simgpu.errors import DataError, OptionError
     "--plot", "plot_dir", type=click.Path(path_type=Path), default=None, metavar="DIR", help="Draw predicted over measured times, one picture a family."
 )
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
-def command(
-    ctx: click.Context, *, paths: tuple[Path, ...], family: str, gpu: str, source: str, worst: int, json_path: str | None, plot_dir: Path | None, quiet: bool
-) -> None:
+def command(*, paths: tuple[Path, ...], family: str, gpu: str, source: str, worst: int, json_path: str | None, plot_dir: Path | None, quiet: bool) -> None:
     """Compare predictions with measured times of real GPUs.
 
     Prints, for each source, family, GPU, number format and mode: rows, rows that cannot be predicted, the mean, median
@@ -52,7 +50,12 @@ def command(
             plot_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OptionError(f"{plot_dir}: cannot be made a folder: {error.strerror}") from None
-    files = [file for path in (paths or (carried_data(),)) for file in data_files(path)]
+    files, problems = [], []
+    for path in paths or (carried_data(),):
+        try:
+            files += data_files(path)
+        except DataError as error:
+            problems.append(str(error))
     live = sys.stderr.isatty() and not quiet
 
     def progress(name: str) -> None:
@@ -62,7 +65,9 @@ def command(
     wanted = Wanted(family=family, gpu=gpu, source=source)
     validation = validate(files, wanted=wanted, jobs=os.cpu_count() or 1, progress=progress)
     progress("")
-    check_wanted(wanted, validation)
+    problems += validation.problems
+    if not problems:
+        check_wanted(wanted, validation)
     if json_path == "-":
         click.echo(format_json(validation), nl=False)
     elif validation.rows or validation.skipped:
@@ -71,8 +76,8 @@ def command(
         write_text(str(json_path), format_json(validation))
     if plot_dir is not None:
         _plot(validation, plot_dir)
-    if validation.problems:
-        raise DataError("\nsimgpu: ".join(validation.problems))
+    if problems:
+        raise DataError("\nsimgpu: ".join(problems))
 
 
 def _plot(validation: object, folder: Path) -> None:

@@ -89,7 +89,7 @@ def check_wanted(wanted: Wanted, validation: Validation) -> None:
     Raises:
         OptionError: No row has that family, GPU or source.
     """
-    if validation.rows or validation.skipped or validation.problems or wanted == Wanted():
+    if validation.rows or validation.skipped or wanted == Wanted():
         return
     raise OptionError(f"no rows for {', '.join(f'--{k} {v}' for k, v in (('family', wanted.family), ('gpu', wanted.gpu), ('source', wanted.source)) if v)}")
 

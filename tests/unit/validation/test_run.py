@@ -185,6 +185,10 @@ def test_command_ends_with_status_1_after_the_others_ran(table: Write, capsys: p
     assert err.count("simgpu: ") == 1
     assert "bad.csv: row 2, column 'time_ms': -1 ms, expected a time above 0" in err
     assert main(["validate", "--data", str(good)]) == 0
+    assert main(["validate", "--data", str(good), "--data", str(good.parent / "nowhere")]) == 1
+    out, err = capsys.readouterr()
+    assert "neusight: linear" in out
+    assert "nowhere: no such file or folder" in err
 
 
 def test_command_writes_json_and_pictures(table: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
