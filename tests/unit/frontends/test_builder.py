@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from simgpu.errors import ModelError, ShapeError
 from simgpu.frontends.builder import Builder, round_channels
 from simgpu.graph.ir import Graph
