@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -94,9 +95,10 @@ def roofline_points(report: Report) -> tuple[Point, ...]:
 
 
 def _common_name(kernels: Sequence[Kernel]) -> str:
-    """One kernel: its op. Several: what their ops' paths have in common, or what they are, and how many."""
+    """One kernel: its op, and what it is if the op has but a number. Several: what their ops' paths have in common, or what they are, and how many."""
     if len(kernels) == 1:
-        return kernels[0].op or kernels[0].name
+        op = kernels[0].op or kernels[0].name
+        return f"{kernels[0].label} {op}" if kernels[0].label and re.fullmatch(r"\D?\d+", op) else op  # "n0" says nothing
     paths = [k.op.split(".") for k in kernels]
     head, tail = _shared(paths), _shared([path[::-1] for path in paths])[::-1]
     if len(head) == min(map(len, paths)):  # several kernels of one op, or an op within another's path

@@ -126,6 +126,8 @@ def test_alike_kernels_are_one_point_and_copies_have_none(report: Report):
         (["layer1.0.conv1", "layer1.1.conv2", "layer1.1.conv3"], "conv 1×1 ×3 in layer1"),
         (["conv1", "layer1.conv2"], "conv 1×1 ×2"),
         (["fc", "fc"], "fc ×2"),
+        (["n12"], "conv 1×1 n12"),
+        (["conv12"], "conv12"),
     ],
 )
 def test_alike_kernels_are_named_by_what_their_paths_share(ops: list[str], name: str):
