@@ -19,6 +19,7 @@ from simgpu.cost.parts import Parts, candidates, fastest
 Values = Any
 
 _TILES = ((128, 128), (128, 64), (64, 64))  # queries × keys of a CTA
+_BACKWARD = 2.5  # five products instead of two (Dao, "FlashAttention-2", arXiv:2307.08691, section 4.1)
 _DECODE_QUERIES = 8  # up to so many query positions the kernel splits the keys instead
 
 
@@ -64,7 +65,7 @@ def _prefill(t: SimpleNamespace, m: Machine, ndim: int) -> tuple[Parts, list[str
     rate = m.flop_per_clk(t.dtype, t.pipe) * m.clock_hz
     heads = t.batch * t.heads
     blocks = key_blocks(t.q_len, t.kv_len, t.causal, t.window, bq, bk)
-    width = np.ceil((t.head_dim + t.v_head_dim) / 32.0) * 32.0
+    width = np.ceil((t.head_dim + t.v_head_dim) / 32.0) * 32.0 * np.where(t.direction == "bwd", _BACKWARD, 1.0)
     slow = np.where(bq < 128, f.attention_small_tile, 0.0)
     block_s = 2.0 * bq * bk * width / (rate * f.attention_efficiency) * (1.0 + slow)
     rows = np.ceil(t.q_len / bq)

@@ -132,9 +132,9 @@ def _implicit_gemm(t: SimpleNamespace, m: Machine, direction: str, tensor: bool)
         split=split,
         flop_per_clk=m.flop_per_clk(t.dtype, t.pipe),
         efficiency=gain * (f.conv_tensor_efficiency if tensor else f.conv_efficiency),
-        half_accumulators=f.conv_tensor_half_accumulators if tensor else f.conv_half_accumulators,
+        latency_clk=f.conv_tensor_latency_clk if tensor else f.conv_latency_clk,
         feed=f.conv_tensor_feed if tensor else f.conv_feed,
-        prologue=f.conv_tensor_prologue if tensor else f.conv_prologue,
+        epilogue_clk=f.conv_tensor_epilogue_clk if tensor else f.conv_epilogue_clk,
         row_bytes=row_bytes,
         col_bytes=col_bytes,
         out_bytes=out_bytes,
@@ -157,7 +157,7 @@ def _depthwise(t: SimpleNamespace, m: Machine, direction: str) -> Alternative:
     instructions = outputs * (taps * f.depthwise_instructions_per_tap + f.depthwise_instructions_per_output)
     ctas = np.ceil(outputs / 256.0) if direction != "bwd_weight" else t.k * t.r * t.s
     busy = np.minimum(ctas, m.num_sms)
-    math_s = instructions / (busy * m.gpu.sm.fp32_lanes * m.clock_hz)
+    math_s = instructions / (busy * m.issue_lanes * m.clock_hz)
     # Neighbouring outputs share their taps in L1; each output still fetches about its own input pixels from L2.
     l2_bytes = t.total_bytes * f.depthwise_l2_reads
     parts = Parts(
@@ -186,9 +186,15 @@ def _winograd_fused(t: SimpleNamespace, m: Machine, direction: str) -> Alternati
     ctas = np.ceil(t.n / bn) * np.ceil(rows / bp) * np.ceil(cols / bq) * np.ceil(co / 32.0)
     accumulators = 16.0 * 32.0 * 32.0  # 16 points of the transform for each tile and filter
     flop = 2.0 * accumulators * ci
-    prologue = 2.0 * accumulators * f.conv_prologue / 2.0
-    rate = m.flop_per_clk(t.dtype, t.pipe) * m.clock_hz * f.winograd_fused_efficiency
-    math_s = busiest_sm_s(ctas, (flop + prologue) / rate, num_sms=m.num_sms, per_sm=2.0, accumulators=accumulators, half_accumulators=f.conv_half_accumulators)
+    flop_per_clk = m.flop_per_clk(t.dtype, t.pipe)
+    math_s = busiest_sm_s(
+        ctas,
+        (flop / (flop_per_clk * f.winograd_fused_efficiency) + f.conv_epilogue_clk * accumulators) / m.clock_hz,
+        num_sms=m.num_sms,
+        per_sm=2.0,
+        accumulators=accumulators,
+        half_accumulators=f.conv_latency_clk * flop_per_clk / 2.0,
+    )
     filters = t.c * t.k * 9.0 * t.w_bytes
     transform_s = (filters * (1.0 + 16.0 / 9.0)) / (m.dram_bytes_per_s * f.transform_efficiency)
     l2_bytes = t.total_bytes * 2.0
@@ -230,9 +236,9 @@ def _winograd_non_fused(t: SimpleNamespace, m: Machine, direction: str, taps: in
         split=split,
         flop_per_clk=m.flop_per_clk(t.dtype, t.pipe),
         efficiency=f.winograd_gemm_efficiency,
-        half_accumulators=f.conv_half_accumulators,
+        latency_clk=f.conv_latency_clk,
         feed=f.conv_feed,
-        prologue=f.conv_prologue,
+        epilogue_clk=f.conv_epilogue_clk,
         row_bytes=size,
         col_bytes=size,
         out_bytes=size,
@@ -283,9 +289,9 @@ def _scatter(t: SimpleNamespace, m: Machine) -> Alternative:
         split=split,
         flop_per_clk=m.flop_per_clk(t.dtype, t.pipe),
         efficiency=f.conv_efficiency,
-        half_accumulators=f.conv_half_accumulators,
+        latency_clk=f.conv_latency_clk,
         feed=f.conv_feed,
-        prologue=f.conv_prologue,
+        epilogue_clk=f.conv_epilogue_clk,
         row_bytes=t.y_bytes,
         col_bytes=t.w_bytes,
         out_bytes=t.x_bytes,

@@ -44,9 +44,9 @@ def tile_work(
     split: Values,
     flop_per_clk: Values,
     efficiency: Values,
-    half_accumulators: Values,
+    latency_clk: Values,
     feed: Values,
-    prologue: Values,
+    epilogue_clk: Values,
     row_bytes: Values,
     col_bytes: Values,
     out_bytes: Values,
@@ -62,9 +62,9 @@ def tile_work(
         rows, cols, depth, batch: The problem M, N, K and how many of them.
         bm, bn, split: Tile and split-K; a leading axis of alternatives.
         efficiency: Share of the pipe's peak that an infinitely large tile reaches.
-        half_accumulators: Resident outputs an SM needs for half of that.
-        feed: Loss per unit of inverse tile intensity (bm bn / (bm + bn)): operand loads and shared-memory traffic.
-        prologue: Steps of depth that a CTA spends on filling its pipeline and on its epilogue.
+        latency_clk: Latency to hide: with this times the FMAs a clock of resident outputs an SM reaches half its rate. [clk]
+        feed: Times each operand byte crosses shared memory without being hidden by the math.
+        epilogue_clk: Fill, drain and epilogue of a CTA, per output. [clk]
         split_k_s: Fixed cost of a split. [s]
         penalty: Extra share of time, e.g. for misaligned operands.
         row_tiles: Tiles of bm rows, where the rows are not one block (each expert rounds up its own).
@@ -76,12 +76,11 @@ def tile_work(
     grid = (np.ceil(rows / bm) if row_tiles is None else row_tiles) * np.ceil(cols / bn) * batch
     ctas = grid * split
     outputs = bm * bn
-    intensity = outputs / (bm + bn)
     per_sm = np.clip(np.floor(m.gpu.sm.registers / (2.0 * outputs)), 1.0, np.minimum(16.0, m.gpu.sm.max_blocks))
-    slowdown = np.maximum(1.0, 1.0 / efficiency + feed / intensity + penalty)
-    cta_s = 2.0 * outputs * (steps + prologue) / (flop_per_clk * m.clock_hz) * slowdown
-    cta_s = cta_s + widen_per_step * steps / m.clock_hz
-    math_s = busiest_sm_s(ctas, cta_s, num_sms=m.num_sms, per_sm=per_sm, accumulators=outputs, half_accumulators=half_accumulators)
+    math_clk = 2.0 * outputs * steps / flop_per_clk * np.maximum(1.0, 1.0 / efficiency + penalty)
+    feed_clk = feed * (bm * row_bytes + bn * col_bytes) * steps / m.gpu.shared.bandwidth_bytes_per_clk
+    cta_s = (math_clk + feed_clk + epilogue_clk * outputs + widen_per_step * steps) / m.clock_hz
+    math_s = busiest_sm_s(ctas, cta_s, num_sms=m.num_sms, per_sm=per_sm, accumulators=outputs, half_accumulators=latency_clk * flop_per_clk / 2.0)
     # Thread-block clusters (Hopper on) fetch a tile once for several SMs.
     shared_fetch = np.where(bm * bn >= 128.0 * 128.0, m.factors.cluster_multicast, 1.0)
     operand_bytes = ctas * (np.minimum(bm, rows) * row_bytes + np.minimum(bn, cols) * col_bytes) * steps / shared_fetch  # padding is not loaded
@@ -157,9 +156,9 @@ def price_gemm(t: SimpleNamespace, m: Machine) -> Parts:
         split=split,
         flop_per_clk=m.flop_per_clk(t.dtype, t.pipe),
         efficiency=f.tensor_efficiency if tensor else f.fma_efficiency,
-        half_accumulators=f.tensor_half_accumulators if tensor else f.fma_half_accumulators,
+        latency_clk=f.tensor_latency_clk if tensor else f.fma_latency_clk,
         feed=f.tensor_feed if tensor else f.fma_feed,
-        prologue=f.tensor_prologue if tensor else f.fma_prologue,
+        epilogue_clk=f.tensor_epilogue_clk if tensor else f.fma_epilogue_clk,
         row_bytes=t.a_bytes,
         col_bytes=t.b_bytes,
         out_bytes=t.out_bytes,

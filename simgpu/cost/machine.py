@@ -46,6 +46,11 @@ class Machine:
     gap_s: Values
     graph_gap_s: Values
 
+    @property
+    def issue_lanes(self) -> Values:
+        """Thread instructions an SM issues a clock: integer, FP32 and load instructions share the schedulers' slots."""
+        return self.gpu.sm.schedulers * self.gpu.sm.issue_per_scheduler * 32.0
+
     def flop_per_clk(self, dtypes: Any, pipes: Any) -> Values:
         """FLOP per clock and SM of each kernel's pipe, from its dtype and pipe. (N,) or (designs, N)"""
         result: Values = np.full(len(dtypes), np.nan)

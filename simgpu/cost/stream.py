@@ -34,7 +34,7 @@ def price_stream(t: SimpleNamespace, m: Machine) -> Parts:
         t.instructions + f.stream_instructions_per_element * (1.0 + t.inputs) + np.where(t.window > 1, t.window * f.window_instructions, 0.0)
     )
     math_s = np.maximum(
-        instructions / (busy * m.gpu.sm.fp32_lanes * m.clock_hz),
+        instructions / (busy * m.issue_lanes * m.clock_hz),
         t.elements * t.sfu / (busy * m.gpu.sm.sfu_lanes * m.clock_hz),
     )
     moved = t.total_bytes * waste
