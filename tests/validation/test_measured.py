@@ -1,0 +1,112 @@
+"""Predictions against measurements that others published: errors are bounded, and far below the plain roofline's.
+
+The table is printed by `simgpu validate`. Bounds lie a little above what the shipped calibration reaches: they say when
+a change makes the model worse.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from simgpu.validation.outcome import Validation, Wanted
+from simgpu.validation.run import carried_data, data_files, validate
+from simgpu.validation.score import Score, errors
+
+# MAPE in percent over all rows of a source's family.
+KERNEL_BOUNDS = {
+    ("neusight", "linear"): 14,
+    ("neusight", "bmm"): 14,
+    ("neusight", "elementwise"): 8,
+    ("neusight", "softmax"): 11,
+    ("neusight", "layernorm"): 11,
+    ("neusight", "conv"): 24,
+    ("deepbench", "gemm"): 35,
+    ("deepbench", "conv"): 25,
+    ("deepbench", "rnn"): 45,
+    ("aiconfigurator-core 0.12", "gemm"): 20,
+    ("aiconfigurator-core 0.12", "gemm_fp8"): 25,
+    ("aiconfigurator-core 0.12", "gemm_fp8_block"): 20,
+    ("aiconfigurator-core 0.12", "attention_prefill"): 45,
+    ("aiconfigurator-core 0.12", "attention_decode"): 30,
+    ("aiconfigurator-core 0.12", "moe"): 45,
+    ("llmcompass", "matmul"): 10,
+    ("llmcompass", "softmax"): 16,
+    ("llmcompass", "layernorm"): 12,
+    ("llmcompass", "gelu"): 12,
+}
+# The whole networks that issue of the first release names: Titan X of two generations, V100 and T4, and NeuSight's labels.
+MODEL_FILES = ("cnn_benchmarks_jcjohnson", "nvidia_dle", "neusight_e2e_predictions")
+MODEL_MEDIAN_BOUND = 30
+MODEL_BOUNDS = {"cnn_benchmarks": 30, "nvidia_dle": 30, "neusight": 12}
+
+
+@pytest.fixture(scope="module")
+def kernels() -> Validation:
+    files = [path for path in data_files(carried_data()) if path.name.startswith(("neusight_", "deepbench_", "aiconfigurator_", "llmcompass_"))]
+    return validate([path for path in files if "e2e" not in path.name])
+
+
+@pytest.fixture(scope="module")
+def models() -> Validation:
+    return validate([carried_data() / f"{name}.csv.gz" for name in MODEL_FILES], wanted=Wanted(family="model"), jobs=2)
+
+
+def lines(validation: Validation, *by: str) -> list[Score]:
+    return [score for score in validation.scores(by) if score.rows]
+
+
+def test_carried_data_has_no_mistakes(kernels: Validation, models: Validation) -> None:
+    assert kernels.problems == models.problems == ()
+    assert kernels.rows > 25_000
+
+
+@pytest.mark.parametrize(("source", "family"), KERNEL_BOUNDS)
+def test_error_of_a_kernel_family(kernels: Validation, source: str, family: str) -> None:
+    (score,) = (s for s in lines(kernels, "source", "family") if (s.source, s.family) == (source, family))
+    assert score.mape_pct < KERNEL_BOUNDS[source, family]
+    assert score.mape_pct < score.roofline_mape_pct
+
+
+def test_neusight_is_beaten_on_its_own_operators(kernels: Validation) -> None:
+    for score in lines(kernels, "source", "family"):
+        if "NeuSight" in score.published_mape_pct:
+            assert score.mape_pct < score.published_mape_pct["NeuSight"], score.family
+
+
+def test_every_prediction_is_a_time(kernels: Validation, models: Validation) -> None:
+    for result in (*kernels.results, *models.results):
+        assert np.isfinite(result.predicted_s).all()
+        assert (result.predicted_s > 0).all()
+
+
+def test_median_error_of_whole_models(models: Validation) -> None:
+    found = np.concatenate([np.array([g.trust == "" for g in r.groups]) for r in models.results])
+    measured = np.concatenate([r.measured_s for r in models.results])[found]
+    predicted = np.concatenate([r.predicted_s for r in models.results])[found]
+    assert errors(predicted, measured).median_ape_pct < MODEL_MEDIAN_BOUND
+
+
+@pytest.mark.parametrize("source", MODEL_BOUNDS)
+def test_error_of_a_source_of_whole_models(models: Validation, source: str) -> None:
+    (score,) = (s for s in lines(models, "source", "trust") if (s.source, s.trust) == (source, ""))
+    assert score.mape_pct < MODEL_BOUNDS[source]
+    assert score.mape_pct < score.roofline_mape_pct
+
+
+def test_published_end_to_end_predictors_are_beaten(models: Validation) -> None:
+    (score,) = (s for s in lines(models, "source", "trust") if (s.source, s.trust) == ("neusight", ""))
+    assert score.mape_pct < min(score.published_mape_pct[name] for name in ("NeuSight", "Habitat", "Li"))
+
+
+def test_host_bound_runs_say_so(models: Validation) -> None:
+    """Batch 1 under PyTorch 1 on a V100: the host decides, so fp32 and AMP differ by their launches only."""
+    rows = [
+        (result.measured_s[i], result.predicted_s[i])
+        for result in models.results
+        for i, group in enumerate(result.groups)
+        if (group.source, group.gpu, group.mode, group.trust) == ("nvidia_dle", "v100-sxm2-16gb", "infer, batch 1", "")
+    ]
+    assert len(rows) >= 4
+    measured, predicted = (np.array(x) for x in zip(*rows, strict=True))
+    assert errors(predicted, measured).mape_pct < 20
