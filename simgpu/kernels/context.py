@@ -155,6 +155,8 @@ class Lowering:
         flop: float | None = None,
         suffix: str = "",
         internal: bool = False,
+        repeat: int = 1,
+        after: Iterable[str] = (),
     ) -> None:
         """Launches a kernel for an op.
 
@@ -162,14 +164,18 @@ class Lowering:
             flop: Algorithmic work; None = all of the op's. [FLOP]
             suffix: Tells the kernels of one op apart.
             internal: The library launches it within the call that launches the op's main kernel.
+            repeat: Launches in a row; bytes and work are those of one.
+            after: Further tensors to wait for.
         """
         reads, writes = tuple(reads), tuple(writes)
         writer = self._writer
         waits = {writer[a.tensor] for a in reads if a.tensor in writer}
+        waits.update(writer[base] for t in after if (base := self.layout(t).base) in writer)
         index = len(self.kernels)
         for access in writes:
             writer[access.tensor] = index
         format_, pipe = math_ or self.math(op.type)
+        names = op_names(op)
         self.kernels.append(
             Kernel(
                 name=f"{op.name}/{suffix}" if suffix else op.name,
@@ -177,12 +183,13 @@ class Lowering:
                 dtype=format_,
                 pipe=pipe,
                 label=label,
-                op=op.name,
-                ops=op_names(op),
+                op=names[0],
+                ops=names,
                 scope=op.scope,
                 reads=reads,
                 writes=writes,
                 flop=algorithmic_flop(self.graph, op) if flop is None else flop,
+                repeat=repeat,
                 internal=internal or INTERNAL in op.attrs,
             )
         )

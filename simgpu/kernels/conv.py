@@ -15,14 +15,14 @@ from simgpu.precision import POINTWISE, Math
 def conv(low: Lowering, op: Op) -> None:
     """One kernel, with the bias and whatever was fused in its epilogue."""
     x, w, y = low.input(op, 0), low.input(op, 3 if op.type == "QLinearConv" else 1), low.tensor(op.outputs[0])
-    _launch(low, op, x=x, w=w, y=y, big=x, small=y, direction="fwd", label="conv")
+    launch_conv(low, op, operands=(x, w), w=w, big=x, small=y, direction="fwd", label="conv")
 
 
 @rule("ConvTranspose")
 def conv_transpose(low: Lowering, op: Op) -> None:
     """The gradient with respect to the input of the convolution that would turn this op's output into its input."""
     x, w, y = low.input(op, 0), low.input(op, 1), low.tensor(op.outputs[0])
-    _launch(low, op, x=x, w=w, y=y, big=y, small=x, direction="bwd_data", label="transposed conv")
+    launch_conv(low, op, operands=(x, w), w=w, big=y, small=x, direction="bwd_data", label="transposed conv")
 
 
 @rule("DeformConv")
@@ -93,22 +93,30 @@ def is_depthwise(w: Tensor, groups: int) -> bool:
     return groups > 1 and w.shape[1] == 1
 
 
-def conv_math(low: Lowering, op: Op, x: Tensor, w: Tensor) -> Math:
+def conv_math(low: Lowering, op: Op, operands: tuple[Tensor, Tensor], w: Tensor) -> Math:
     """Depthwise convolutions never run on tensor cores: they accumulate in fp32 on CUDA cores."""
-    found = low.product_math(x, w)
+    found = low.product_math(*operands)
     if found.pipe == "tensor" and is_depthwise(w, int_attr(op, "group", 1)):
         return low.math(POINTWISE)
     return found
 
 
-def _launch(low: Lowering, op: Op, *, x: Tensor, w: Tensor, y: Tensor, big: Tensor, small: Tensor, direction: str, label: str) -> None:
-    math_ = conv_math(low, op, x, w)
+def launch_conv(low: Lowering, op: Op, *, operands: tuple[Tensor, Tensor], w: Tensor, big: Tensor, small: Tensor, direction: str, label: str) -> None:
+    """The kernel of a convolution or of one of its gradients, with the layout copies it needs.
+
+    Args:
+        operands: What is read: (input, filters), (gradient, filters) or (input, gradient); an epilogue's follow in the op.
+        w: The filters, or their gradient.
+        big, small: Input and output of the forward convolution, or their gradients.
+    """
+    first, second = operands
+    math_ = conv_math(low, op, operands, w)
     on_tensor = math_.pipe == "tensor"
     sizes = (low.itemsize(big), low.itemsize(w), low.itemsize(small))
     work = problem(op, big=big, small=small, w=w, direction=direction, layout="nhwc" if on_tensor or low.runtime.channels_last else "nchw", itemsizes=sizes)
-    reads = [low.contiguous(op, x.name), low.access(w.name)]
+    reads = [low.contiguous(op, first.name), low.contiguous(op, second.name)]
     if on_tensor and not low.runtime.channels_last:
-        reads = [_to_nhwc(low, op, x, reads[0]), _to_nhwc(low, op, w, reads[1])]
+        reads = [_to_nhwc(low, op, first, reads[0]), _to_nhwc(low, op, second, reads[1])]
     size = "×".join(map(str, w.shape[2:]))
     stride = ints_attr(op, "strides")
     groups = int_attr(op, "group", 1)
@@ -118,7 +126,7 @@ def _launch(low: Lowering, op: Op, *, x: Tensor, w: Tensor, y: Tensor, big: Tens
         op,
         work,
         label=epilogue_label(title, op),
-        reads=(*reads, *extra_reads(low, op, op.inputs.index(w.name) + 1)),
+        reads=(*reads, *extra_reads(low, op, op.inputs.index(second.name) + 1)),
         writes=[low.access(t) for t in op.outputs if t],
         math_=math_,
     )
@@ -139,6 +147,6 @@ def _to_nhwc(low: Lowering, op: Op, tensor: Tensor, source: Access) -> Access:
     )
     target = Access(tensor=f"{tensor.name}:nhwc:{op.name}", bytes=low.bytes_of(tensor.name))
     work = Stream(elements=tensor.elements, pattern="transpose", itemsize=low.itemsize(tensor))
-    what = "input" if tensor.name == op.inputs[0] else "filter"
+    what = "first" if tensor.name == op.inputs[0] else "second"
     low.emit(op, work, label="NCHW → NHWC", reads=(source,), writes=(target,), math_=low.math(POINTWISE), flop=0.0, suffix=f"nhwc:{what}", internal=True)
     return target

@@ -92,6 +92,9 @@ def instructions(op: Op) -> Instructions:
     >>> instructions(Op(name="r", type="Relu", inputs=("x",), outputs=("y",)))
     Instructions(alu=1, sfu=0.0)
     """
+    if op.type == "PointwiseGrad":  # the derivative takes about what the function takes, and is multiplied
+        alu, sfu = INSTRUCTIONS.get(str(op.attrs["of"]), Instructions(1))
+        return Instructions(alu + 1, sfu)
     found = INSTRUCTIONS[op.type]
     if op.type == "Gelu" and op.attrs.get("approximate") == "tanh":
         return _TANH_GELU
@@ -112,6 +115,8 @@ def _total(graph_elements: float, low: Lowering, ops: Iterable[Op]) -> Instructi
 
 
 def _label(op: Op) -> str:
+    if op.type == "PointwiseGrad":
+        return f"{_label(op.with_(type=str(op.attrs['of'])))} backward"
     return _LABELS.get(op.type) or op.type.lower()
 
 

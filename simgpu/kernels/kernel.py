@@ -142,6 +142,7 @@ class FusedAttention:
         q_len, kv_len: Query and key positions. Decode has q_len 1.
         window: Keys each query sees at most; 0 = all.
         q_bytes, kv_bytes: Bytes of one element of Q and O, and of K and V. [B]
+        direction: "fwd", or "bwd" for dQ, dK and dV: four products, and the scores once more.
     """
 
     family: ClassVar[str] = "attention"
@@ -156,11 +157,12 @@ class FusedAttention:
     window: int = 0
     q_bytes: float = 2.0
     kv_bytes: float = 2.0
+    direction: str = "fwd"
 
     @property
     def flop(self) -> float:
         """FLOP of the full square, as the literature counts attention; a causal kernel skips up to half of it."""
-        return 2.0 * self.batch * self.heads * self.q_len * self.kv_len * (self.head_dim + self.v_head_dim)
+        return (4.0 if self.direction == "bwd" else 2.0) * self.batch * self.heads * self.q_len * self.kv_len * (self.head_dim + self.v_head_dim)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

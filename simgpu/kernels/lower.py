@@ -14,7 +14,7 @@ from simgpu.precision import precision as precision_named
 from simgpu.runtime import Runtime
 from simgpu.runtime import runtime as runtime_named
 
-_RULE_FILES = ("attention", "conv", "elementwise", "gemm", "movement", "recurrent", "reduction")
+_RULE_FILES = ("attention", "backward", "conv", "elementwise", "gemm", "movement", "recurrent", "reduction")
 for _name in _RULE_FILES:
     importlib.import_module(f"simgpu.kernels.{_name}")
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from simgpu.graph.ir import STATE, Op, Tensor
-from simgpu.kernels.context import Layout, Lowering, Strides, contiguous_strides, int_attr, ints_attr, is_contiguous, rule
-from simgpu.kernels.kernel import Stream
+from simgpu.kernels.context import Layout, Lowering, Strides, contiguous_strides, ints_attr, is_contiguous, rule
+from simgpu.kernels.kernel import Access, Stream
 from simgpu.kernels.views import reshaped_strides
 
 # ---- views
@@ -183,4 +183,16 @@ def pool(low: Lowering, op: Op) -> None:
         window *= size
     work = Stream(elements=out.elements, instructions=window + 6.0, pattern="window", window=window, itemsize=low.itemsize(out))
     label = ("max pool " if op.type == "MaxPool" else "average pool " if op.type == "AveragePool" else f"{op.type.lower()} ") + "×".join(map(str, kernel))
-    low.emit(op, work, label=label, reads=(low.contiguous(op, x.name),), writes=[low.access(t) for t in op.outputs if t and int_attr(op, "mask", 1)])
+    writes = [low.access(t) for t in op.outputs if t]
+    if op.type == "MaxPool" and len(writes) == 1:
+        writes.append(pool_indices(low, op.name, out.elements))
+    low.emit(op, work, label=label, reads=(low.contiguous(op, x.name),), writes=writes)
+
+
+def pool_indices(low: Lowering, name: str, elements: int) -> Access:
+    """Where each maximum was: PyTorch's kernel always writes it, in 8 bytes; a compiler keeps a byte.
+
+    Source: PyTorch `at::max_pool2d` calls `max_pool2d_with_indices` (aten/src/ATen/native/Pooling.cpp);
+    torch/_inductor/lowering.py `_low_memory_max_pool2d_with_offsets`.
+    """
+    return Access(tensor=f"{name}:indices", bytes=elements * (1.0 if low.runtime.fuse_pointwise else 8.0))

@@ -28,7 +28,7 @@ def _emit(
 
 # ---- normalisations: what one row is
 
-_NORMS = {
+NORM_KINDS = {
     "Softmax": ("softmax", "softmax"),
     "LogSoftmax": ("softmax", "log softmax"),
     "LayerNormalization": ("layer_norm", "layer norm"),
@@ -63,12 +63,12 @@ def row_of(op: Op, x: Tensor) -> tuple[int, bool]:
     return math.prod(x.shape[axis:]), True
 
 
-@rule(*_NORMS)
+@rule(*NORM_KINDS)
 def normalise(low: Lowering, op: Op) -> None:
     """Rows are read, their sums formed, and the rows written back."""
     x = low.input(op, 0)
     cols, contiguous = row_of(op, x)
-    kind, label = _NORMS[op.type]
+    kind, label = NORM_KINDS[op.type]
     _emit(low, op, x, kind=kind, label=label, cols=cols, contiguous=contiguous)
 
 
@@ -76,12 +76,12 @@ def normalise(low: Lowering, op: Op) -> None:
 def fused_rows(low: Lowering, op: Op) -> None:
     """A normalisation or reduction with the elementwise ops before and after it in one kernel."""
     parts = members(op)
-    anchor = next(p for p in parts if p.type in _NORMS or p.type in _REDUCTIONS)
+    anchor = next(p for p in parts if p.type in NORM_KINDS or p.type in _REDUCTIONS)
     x = low.input(anchor, 0)
     cols, contiguous = row_of(anchor, x)
-    kind = _NORMS[anchor.type][0] if anchor.type in _NORMS else "reduce"
+    kind = NORM_KINDS[anchor.type][0] if anchor.type in NORM_KINDS else "reduce"
     writes_rows = any(low.tensor(t).elements >= x.elements for t in op.outputs)
-    names = [_NORMS[p.type][1] if p.type in _NORMS else p.type.lower() for p in parts]
+    names = [NORM_KINDS[p.type][1] if p.type in NORM_KINDS else p.type.lower() for p in parts]
     label = " + ".join(names) if len(names) <= 4 else f"{names[0]} + … + {names[-1]} ({len(names)} ops)"
     reads = [low.access(t) for t in dict.fromkeys(op.inputs) if t]
     _emit(low, op, x, kind=kind, label=label, cols=cols, contiguous=contiguous, writes_rows=writes_rows, reads=reads)

@@ -17,7 +17,7 @@ from simgpu.ops.registry import op_flop
 _POINTWISE = """
     Abs Add And BatchNormalization BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil Celu Clip Cos Acos Acosh Cosh
     DequantizeLinear Div Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual HardSigmoid HardSwish IsInf IsNaN LeakyRelu Less LessOrEqual Log
-    Max Mean Min Mish Mod Mul Neg Not Or PRelu Pow QuantizeLinear QuickGelu Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Asin Asinh
+    Max Mean Min Mish Mod Mul Neg Not Or PRelu PointwiseGrad Pow QuantizeLinear QuickGelu Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Asin Asinh
     Sinh Softplus Softsign Sqrt Sub Sum Swish Tan Atan Atanh Tanh ThresholdedRelu Where Xor
 """
 POINTWISE = frozenset(_POINTWISE.split())

@@ -14,6 +14,7 @@ from simgpu.passes.expand import expand_composites
 from simgpu.passes.fusion import fuse
 from simgpu.passes.precision_policy import assign_precision
 from simgpu.passes.qdq import fold_dequantize
+from simgpu.passes.training import training_step
 from simgpu.precision import Precision, precision_assumptions
 from simgpu.precision import precision as precision_named
 from simgpu.runtime import Runtime
@@ -23,23 +24,36 @@ ATTENTION = ("fused", "math")
 
 
 def prepare(
-    graph: Graph, *, gpu: GPU, precision: Precision | str = "fp32", runtime: Runtime | str = "eager", attention: str | None = None, training: bool = False
+    graph: Graph,
+    *,
+    gpu: GPU,
+    precision: Precision | str = "fp32",
+    runtime: Runtime | str = "eager",
+    attention: str | None = None,
+    training: bool = False,
+    optimizer: str = "sgd",
 ) -> Graph:
     """The graph that is lowered to kernels.
 
     Args:
         attention: "fused" (one kernel), "math" (matrix products and a softmax) or None: what the runtime does on this GPU.
-        training: One training step: the backward pass and the optimizer are added.
+        training: One training step: loss, backward pass and optimizer are added.
+        optimizer: "sgd" or "adam".
     Raises:
-        OptionError: An unknown policy, runtime or kind of attention.
+        OptionError: An unknown policy, runtime, optimizer or kind of attention, or training where nothing trains.
     """
     policy = precision_named(precision) if isinstance(precision, str) else precision
     stack = runtime_named(runtime) if isinstance(runtime, str) else runtime
     fused = _fused_attention(gpu, stack, attention)
+    if training and (policy.weights or stack.fuses_epilogues):
+        what = f"dtype {policy.name}" if policy.weights else f"runtime {stack.name}"
+        raise OptionError(f"{what} runs inference only; train with fp32, tf32, bf16, fp16 or amp on eager, graph or compiled")
     graph = lift_composites(cleanup(graph))
     graph = fuse_attention(graph) if fused else decompose_attention(graph)
     graph = fold_dequantize(graph, stack)
     graph = assign_precision(graph, policy=policy, runtime=stack)
+    if training:
+        graph = training_step(graph, optimizer=optimizer)
     if not stack.fuse_pointwise:
         graph = expand_composites(graph)
     if stack.fold_batch_norm:

@@ -118,3 +118,18 @@ def elementwise_graphs(draw: st.DrawFn) -> Graph:
 @settings(max_examples=150, deadline=None)
 def test_random_graphs_keep_their_arithmetic(graph: Graph, stack: str, policy: str):
     assert_sound(graph, kernels(graph, gpu="a100", policy=policy, stack=stack))
+
+
+@given(elementwise_graphs(), st.sampled_from(["eager", "compiled"]), st.sampled_from(["fp32", "amp"]))
+@settings(max_examples=80, deadline=None)
+def test_random_graphs_can_be_trained(graph: Graph, stack: str, policy: str):
+    """Every kernel of the step waits for what it reads; a weight that reaches the first output gets a gradient."""
+    gpu = load_gpu("a100")
+    lowered = lower(prepare(graph, gpu=gpu, precision=policy, runtime=stack, training=True), gpu=gpu, precision=policy, runtime=stack)
+    assert len({k.name for k in lowered.kernels}) == len(lowered)
+    writer: dict[str, int] = {}
+    for i, (kernel, deps) in enumerate(zip(lowered.kernels, lowered.deps, strict=True)):
+        assert all(writer[a.tensor] in deps for a in kernel.reads if a.tensor in writer)
+        writer.update({access.tensor: i for access in kernel.writes})
+    products = [sum(k.flop for k in g.kernels if k.family == "gemm") for g in (kernels(graph, gpu="a100", policy=policy, stack=stack), lowered)]
+    assert products[0] <= products[1] <= 3 * products[0]

@@ -33,11 +33,12 @@ def single(build: Callable[[Builder], Tensor], **options: str) -> Kernel:
 
 def test_every_operator_has_a_lowering():
     assert set(supported_ops()) - set(RULES) == set()
-    assert set(RULES) - set(supported_ops()) == {"FusedPointwise", "FusedRows"}
+    made_by_passes = {name for name in set(RULES) - set(supported_ops()) if not name.endswith("Grad")}
+    assert made_by_passes == {"FusedPointwise", "FusedRows", "OptimizerStep"}
 
 
 def test_every_elementwise_op_has_its_instructions():
-    assert set(INSTRUCTIONS) >= POINTWISE
+    assert set(INSTRUCTIONS) >= POINTWISE - {"PointwiseGrad"}
 
 
 def test_an_addition_reads_twice_and_writes_once():
