@@ -12,22 +12,23 @@ import numpy as np
 from simgpu.cost.times import PARTS, KernelTimes
 from simgpu.validation.kernels import Case, Cases, Priced, Pricer, as_measured, price_cases
 from simgpu.validation.method import METHODS, known_floor_s, read_floor_s, typical_floor_s
-from simgpu.validation.outcome import Validation, Wanted, check_unit, described
+from simgpu.validation.outcome import Described, Validation, Wanted, check_unit
 from simgpu.validation.score import Floats, Results, Skipped
 
 
 def kernel_file(cases: Cases, wanted: Wanted, cost_model: Pricer) -> Validation:
     """Predicts a file of kernels, one GPU at a time."""
     total = Validation(skipped=tuple(s for s in cases.skips if wanted.takes(s.group)))
+    gpus = Described(cases.path)
     for gpu_id, own in cases.by_gpu().items():
-        gpu = described(gpu_id, str(cases.path), own.cases[0].row)
+        gpu = gpus.find(gpu_id, own.cases[0].row)
         rows = [case for case in own.cases if wanted.takes(case.group)]
         if isinstance(gpu, str):
             total += Validation(skipped=tuple(Skipped(group=case.group, row=case.row, reason=gpu) for case in rows))
             continue
         for priced in price_cases(rows, gpu, cost_model):
             total += _judge(cases.path, priced)
-    return total
+    return total + Validation(problems=tuple(gpus.problems))
 
 
 def _judge(path: Path, priced: Priced) -> Validation:
@@ -36,7 +37,7 @@ def _judge(path: Path, priced: Priced) -> Validation:
     measured = np.array([case.measured_s for case in cases])
     floors, notes = _floors(path, cases, measured, priced.kernels_s)
     predicted = as_measured(cases, priced.kernels_s, floors)
-    check_unit(path, cases[0].row, predicted, measured)
+    check_unit(path, cases[0].row, "time_ms", predicted, measured)
 
     def explain(i: int) -> str:
         return explain_case(cases[i], times, int(offsets[i]), int(offsets[i + 1]), floors[i])

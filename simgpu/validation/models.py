@@ -14,7 +14,7 @@ import numpy as np
 
 from simgpu.frontends.zoo import split_name, zoo_has, zoo_model
 from simgpu.validation.model_runs import Outcome, Run
-from simgpu.validation.outcome import Validation, Wanted, check_unit, described
+from simgpu.validation.outcome import Described, Validation, Wanted, check_unit
 from simgpu.validation.score import Group, Results, Skipped
 from simgpu.validation.stacks import Stack, network_of, stack_of
 from simgpu.validation.table import Row, Table
@@ -51,6 +51,12 @@ def is_model_table(table: Table) -> bool:
     """Whether the columns are those of a table of whole models."""
     have = set(table.header)
     return (have >= _REQUIRED and bool(_TIMES & have)) or _is_guidelines(table)
+
+
+def missing_columns(table: Table) -> tuple[str, ...]:
+    """What a table that is almost one of whole models lacks."""
+    have = set(table.header)
+    return tuple(sorted(_REQUIRED - have)) if have & _TIMES and "model" in have else ()
 
 
 def _is_guidelines(table: Table) -> bool:
@@ -191,10 +197,11 @@ def _zoo_options(name: str) -> Mapping[str, Any] | None:
     return zoo_model(split_name(name)[0]).options if zoo_has(name) else None
 
 
-def model_cases(table: Table, wanted: Wanted) -> tuple[list[ModelCase], list[Skipped]]:
-    """The rows of a table of whole models that are to be simulated, and the others."""
+def model_cases(table: Table, wanted: Wanted) -> tuple[list[ModelCase], Validation]:
+    """The rows of a table of whole models that are to be simulated; what is skipped, and what is wrong."""
     cases: list[ModelCase] = []
     skipped: list[Skipped] = []
+    gpus = Described(table.path)
     for row in table.rows():
         found = read_row(row)
         if not wanted.takes(found.group):
@@ -202,12 +209,12 @@ def model_cases(table: Table, wanted: Wanted) -> tuple[list[ModelCase], list[Ski
         if isinstance(found, Skipped):
             skipped.append(found)
             continue
-        gpu = described(found.run.gpu, str(table.path), row.number)
+        gpu = gpus.find(found.run.gpu, row.number)
         if isinstance(gpu, str):
             skipped.append(Skipped(group=found.group, row=found.row, reason=gpu))
         else:
             cases.append(found)
-    return cases, skipped
+    return cases, Validation(skipped=tuple(skipped), problems=tuple(gpus.problems))
 
 
 def judge_models(path: Path, cases: Sequence[ModelCase], outcomes: Mapping[Run, Outcome | str]) -> Validation:
@@ -228,7 +235,7 @@ def _results(path: Path, predicted: list[tuple[ModelCase, Outcome]]) -> tuple[Re
         return ()
     measured = np.array([case.measured_s for case, _ in predicted])
     times = np.array([outcome.latency_s for _, outcome in predicted])
-    check_unit(path, predicted[0][0].row, times, measured)
+    check_unit(path, predicted[0][0].row, "latency_ms", times, measured)
     others: dict[str, np.ndarray[Any, np.dtype[np.float64]]] = defaultdict(lambda: np.full(len(predicted), np.nan))
     for i, (case, _) in enumerate(predicted):
         for name, value in case.published_s.items():

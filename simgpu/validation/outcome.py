@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from simgpu.validation.score import Floats, Group, Results, Score, Skipped, erro
 
 # Predictions further off than this in the median mean that the times are in another unit.
 UNIT_DOUBT = 60.0
+_GPU_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _+-]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,22 +84,38 @@ def printed_errors() -> Mapping[tuple[str, str], Mapping[str, float]]:
     return result
 
 
-def described(gpu: str, table: str, row: int) -> GPU | str:
-    """The GPU of a row, or the reason why there is no description of it.
+class Described:
+    """The GPUs of a table, each looked up once.
 
-    Raises:
-        DataError: Nobody knows a GPU of that name.
+    Attributes:
+        problems: One message for each GPU that nobody knows.
     """
-    try:
-        return load_gpu(gpu)
-    except ArchError as error:
-        reason: str | None = hosts()["undescribed_gpus"].get(gpu)
-        if reason is None:
-            raise DataError(f"{table}: row {row}, column 'gpu': {error}") from None
-        return reason
+
+    def __init__(self, table: Path) -> None:
+        self.table = table
+        self.problems: list[str] = []
+        self._known: dict[str, GPU | str] = {}
+
+    def find(self, gpu: str, row: int) -> GPU | str:
+        """The GPU of a row, or the reason why its rows are skipped."""
+        if gpu not in self._known:
+            self._known[gpu] = self._look_up(gpu, row)
+        return self._known[gpu]
+
+    def _look_up(self, gpu: str, row: int) -> GPU | str:
+        try:
+            if not _GPU_NAME.fullmatch(gpu):  # tables name GPUs; they do not open files
+                raise ArchError(f"'{gpu[:40]}' is no name of a GPU")
+            return load_gpu(gpu)
+        except ArchError as error:
+            reason: str | None = hosts()["undescribed_gpus"].get(gpu)
+            if reason is not None:
+                return reason
+            self.problems.append(f"{self.table}: row {row}, column 'gpu': {error}")
+            return f"unknown GPU '{gpu[:40]}'"
 
 
-def check_unit(path: Path, row: int, predicted_s: Floats, measured_s: Floats) -> None:
+def check_unit(path: Path, row: int, column: str, predicted_s: Floats, measured_s: Floats) -> None:
     """Complains about times that can hardly be in the unit the column promises.
 
     Raises:
@@ -107,7 +125,7 @@ def check_unit(path: Path, row: int, predicted_s: Floats, measured_s: Floats) ->
     if not 1 / UNIT_DOUBT < ratio < UNIT_DOUBT:
         wrong = f"{ratio:.3g} times as long as" if ratio > 1 else f"{1 / ratio:.3g} times shorter than"
         raise DataError(
-            f"{path}: row {row}, column 'time_ms': from here on, times are {wrong} the prediction in the median; expected milliseconds, check the unit"
+            f"{path}: row {row}, column '{column}': from here on, times are {wrong} the prediction in the median; expected milliseconds, check the unit"
         )
 
 

@@ -13,7 +13,7 @@ from simgpu.validation.formats import COMMON_COLUMNS, find_format, recognise
 from simgpu.validation.kernel_files import kernel_file
 from simgpu.validation.kernels import Pricer, collect
 from simgpu.validation.model_runs import processes, start
-from simgpu.validation.models import ModelCase, is_model_table, judge_models, model_cases
+from simgpu.validation.models import ModelCase, is_model_table, judge_models, missing_columns, model_cases
 from simgpu.validation.outcome import Validation, Wanted
 from simgpu.validation.table import Table, read_table
 
@@ -60,8 +60,7 @@ def validate(
         try:
             table = read_table(path)
             if find_format(table) is None and is_model_table(table):
-                model_tables[path], skipped = model_cases(table, wanted)
-                found[path] = Validation(skipped=tuple(skipped))
+                model_tables[path], found[path] = model_cases(table, wanted)
             else:
                 kernel_tables.append(table)
                 found[path] = Validation()
@@ -97,6 +96,8 @@ def check_wanted(wanted: Wanted, validation: Validation) -> None:
 def _kernels(table: Table, wanted: Wanted, cost_model: Pricer) -> Validation:
     """Predicts a table of kernels; what is wrong with it becomes a problem."""
     try:
+        if find_format(table) is None and (missing := missing_columns(table)):
+            raise DataError(f"{table.path}: row {table.header_row}, column '{missing[0]}': missing in this table of whole models")
         kind = recognise(table)
         problems = []
         if unknown := kind.unknown_columns(table):

@@ -22,8 +22,9 @@ HEADER = "source,model,gpu,n_gpus,framework,mode,dtype,batch,image_size,latency_
 def rows(path: Path) -> tuple[list[ModelCase], list[str]]:
     table = read_table(path)
     assert is_model_table(table)
-    cases, skipped = model_cases(table, Wanted())
-    return cases, [s.reason for s in skipped]
+    cases, others = model_cases(table, Wanted())
+    assert others.problems == ()
+    return cases, [s.reason for s in others.skipped]
 
 
 def test_a_row_becomes_a_run(table: Write) -> None:
@@ -69,6 +70,11 @@ def test_unknown_networks_are_counted(table: Write) -> None:
 def test_unknown_gpu_is_a_problem(table: Write) -> None:
     (problem,) = validate([table(HEADER, "mine,resnet50,t44,1,pytorch,infer,fp32,8,224,12,,")]).problems
     assert "row 2, column 'gpu': unknown GPU 't44'; did you mean 't4'?" in problem
+
+
+def test_a_table_without_batch_is_named(table: Write) -> None:
+    (problem,) = validate([table("source,model,gpu,mode,latency_ms", "mine,resnet50,t4,infer,12")]).problems
+    assert problem.endswith("row 1, column 'batch': missing in this table of whole models")
 
 
 def test_negative_latency_is_a_problem(table: Write) -> None:

@@ -82,6 +82,16 @@ def test_gpus_nobody_describes_are_counted(table: Write, fixed: Any) -> None:
     assert validation.skipped[0].reason == "GeForce RTX 2070 is not described in archs/"
 
 
+def test_an_unknown_gpu_does_not_stop_the_other_rows(table: Write, fixed: Any) -> None:
+    path = table(LINEAR, "neusight,t4,1,1,1,no,0.1", "neusight,t44,1,1,1,no,0.1", "neusight,t44,1,1,1,no,0.1", "neusight,../t4.yaml,1,1,1,no,0.1")
+    validation = run(path, pricer=fixed(54e-6))
+    assert validation.rows == 1
+    assert [s.reason for s in validation.skipped] == ["unknown GPU 't44'", "unknown GPU 't44'", "unknown GPU '../t4.yaml'"]
+    first, second = validation.problems
+    assert "row 3, column 'gpu': unknown GPU 't44'; did you mean 't4'?" in first
+    assert "row 5, column 'gpu': '../t4.yaml' is no name of a GPU" in second
+
+
 def test_worst_rows_come_with_an_explanation(table: Write, fixed: Any) -> None:
     path = table(LINEAR, "neusight,a100-pcie-40gb,64,64,64,no,0.100", "neusight,a100-pcie-40gb,64,64,63,no,0.400")
     text = format_validation(run(path, pricer=fixed(54e-6)), worst=1)
