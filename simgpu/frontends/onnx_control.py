@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -258,13 +259,14 @@ def split_to_sequence(walker: Walker, site: Site) -> list[str]:
     split = walker.known(site.inputs[1]) if len(site.inputs) > 1 and site.inputs[1] else np.array(1)
     if split is None:
         raise ShapeError(f"{site.where}: the sizes of the pieces are not known before the run; export the model with fixed sizes")
+    size = max(int(split), 1) if split.ndim == 0 else 1
+    count = math.ceil(length / size) if split.ndim == 0 else split.size
+    if count > MAX_TRIPS:
+        raise ShapeError(f"{site.where}: splits into {count} pieces, expected at most {MAX_TRIPS}")
     if split.ndim == 0:
-        size = max(int(split), 1)
         sizes = tuple(min(size, length - start) for start in range(0, length, size))
     else:
         sizes = tuple(int(s) for s in split)
-    if len(sizes) > MAX_TRIPS:
-        raise ShapeError(f"{site.where}: splits into {len(sizes)} pieces, expected at most {MAX_TRIPS}")
     parts = walker.add("Split", [x], {"axis": axis, "split": sizes}, name=site.label, num_outputs=len(sizes)) if len(sizes) > 1 else [x]
     if len(site.inputs) < 2 and not site.number("keepdims", 1):
         parts = [walker.add("Squeeze", [part], {"axes": (axis,)}, name=f"{site.label}/{i}")[0] for i, part in enumerate(parts)]

@@ -182,7 +182,8 @@ def tensor_value(tensor: onnx.TensorProto, folder: Path, where: str) -> Array | 
     elements = math.prod(shape)
     external = tensor.data_location == onnx.TensorProto.EXTERNAL
     path = external_file(tensor, folder, where) if external else None
-    if elements > MAX_VALUE_ELEMENTS or tensor.data_type not in DTYPE_NAMES or DTYPE_NAMES[tensor.data_type].startswith(("fp8", "fp4", "int4")):
+    kind = DTYPE_NAMES.get(tensor.data_type, "")
+    if elements > MAX_VALUE_ELEMENTS or (kind not in NUMPY and kind not in NUMPY_INT) or tensor.data_type == onnx.TensorProto.COMPLEX64:
         return None
     if path is not None:
         return _external_value(tensor, path, shape)
