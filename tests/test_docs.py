@@ -1,4 +1,4 @@
-"""Every command and every example of the README runs, and prints what the README shows.
+"""Every command (```console) and every example (```python) of the README runs, and prints what the README shows.
 
 `make readme` writes the outputs that the commands print now into the README, and its pictures.
 """
@@ -107,9 +107,21 @@ def test_setup_commands_exist():
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
 
 
+def unrun() -> list[list[str]]:
+    """Commands in ```sh blocks, as words: they take too long, or need files that the reader has."""
+    return [shlex.split(line, comments=True) for _, lines in blocks("sh") for line in lines if line.startswith("simgpu ")]
+
+
+@pytest.mark.parametrize("words", unrun(), ids=" ".join)
+def test_a_command_that_is_not_run_exists_with_its_options(words: list[str], capsys: pytest.CaptureFixture[str]):
+    assert main([words[1], "--help"]) == 0
+    described = re.findall(r"(?<!\S)--?[a-z][a-z-]*", capsys.readouterr().out)
+    assert [word for word in words if word.startswith("-") and word not in described] == []
+
+
 def test_every_command_is_shown():
-    shown = {c.text.split()[1] for c in commands() if c.text.startswith("simgpu ")}
-    assert COMMANDS.keys() <= shown
+    shown = {c.text.split()[1] for c in commands() if c.text.startswith("simgpu ")} | {words[1] for words in unrun()}
+    assert sorted(COMMANDS.keys() - shown) == []
 
 
 def test_links_lead_somewhere():
