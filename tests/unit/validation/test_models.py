@@ -110,7 +110,7 @@ def test_published_predictions_stand_beside(table: Write) -> None:
 
 
 def test_rules_know_the_stacks() -> None:
-    dle = stack_of({"source": "NVIDIA/DeepLearningExamples PyTorch/Classification", "framework": "pytorch", "dtype": "amp-fp16"})
+    dle = stack_of({"source": "NVIDIA/DeepLearningExamples PyTorch/Classification", "framework": "pytorch", "dtype": "fp32"})
     assert (dle.label, dle.runtime, dle.host, dle.out) == ("nvidia_dle", "eager", "pytorch-1", "")
     xla = stack_of({"source": "NVIDIA/DeepLearningExamples TensorFlow/Classification", "framework": "tensorflow-xla"})
     assert "XLA" in xla.out
