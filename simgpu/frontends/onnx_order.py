@@ -21,9 +21,10 @@ def in_order(protos: Sequence[onnx.NodeProto], where: str) -> Sequence[onnx.Node
     """
     makers: dict[str, int] = {}
     for i, node in enumerate(protos):
-        for output in node.output:
-            if output and makers.setdefault(output, i) != i:
+        for output in filter(None, node.output):
+            if output in makers:
                 raise ModelError(f"{where}: the tensor '{output}' is made by two nodes: '{label(protos[makers[output]])}' and '{label(node)}'")
+            makers[output] = i
     feeds = [{makers[t] for t in reads(node) if t in makers} for node in protos]
     if all(j < i for i, before in enumerate(feeds) for j in before):
         return protos

@@ -104,6 +104,11 @@ def twice(proto):
     proto.graph.node.append(proto.graph.node[0])
 
 
+def same_output_twice(proto):
+    proto.graph.node[0].op_type = "Split"
+    proto.graph.node[0].output.append("y")
+
+
 def negative_dims(proto):
     proto.graph.initializer[0].dims[0] = -3
 
@@ -155,6 +160,7 @@ FAULTS = [
     (cycle, "the graph has a cycle through 'matmul', 'reshape'; a network must be acyclic"),
     (self_reference, "the graph has a cycle through 'matmul'"),
     (twice, "the tensor 'y' is made by two nodes: 'matmul' and 'matmul'"),
+    (same_output_twice, "the tensor 'y' is made by two nodes: 'matmul' and 'matmul'"),
     (negative_dims, r"tensor 'w': its dimensions \(-3, 5\) are not between 0 and"),
     (huge_dims, r"tensor 'w': its dimensions \(1152921504606846976, 5\) are not between"),
     (many_dims, "tensor 'w': its dimensions"),
