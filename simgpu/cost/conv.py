@@ -97,13 +97,16 @@ def _implicit_gemm(t: SimpleNamespace, m: Machine, direction: str, tensor: bool)
     tiles = (_TENSOR_TILES if tensor else _FMA_TILES)[direction]
     forward = (1, 2, 4, 8) if direction == "fwd" and (tensor or m.library_year >= _FORWARD_SPLIT_YEAR) else (1,)
     splits: tuple[int, ...] = _SPLITS if direction == "bwd_weight" else forward
-    pairs = [(tile, s) for tile in tiles for s in splits]
-    bm, bn, split = candidates([p[0][0] for p in pairs], [p[0][1] for p in pairs], [p[1] for p in pairs], ndim=ndim)
+    packs = (1, 64) if np.any((t.groups > 1) & (t.groups < t.c)) else (1,)  # channels to which groups are joined, block-diagonal
+    pairs = [(tile, s, pack) for pack in packs for tile in tiles for s in splits]
+    bm, bn, split, channels = candidates([p[0][0] for p in pairs], [p[0][1] for p in pairs], [p[1] for p in pairs], [p[2] for p in pairs], ndim=ndim)
     c, k = _group_sizes(t)
+    joined = np.clip(np.floor(channels / np.maximum(c, k)), 1.0, t.groups)
+    c, k = c * joined, k * joined
     if tensor:  # NHWC tensor-core kernels want channels in whole 16-byte vectors
         c, k = _pad(c, 8.0), _pad(k, 8.0)
     taps = t.r * t.s
-    batch = t.groups
+    batch = np.ceil(t.groups / joined)
     if direction == "fwd":
         rows, cols = t.n * t.p * t.q, k
         depth = _pad(taps * _pad(c, f.tensor_tap_channels), 32.0) if tensor else taps * c
@@ -142,7 +145,7 @@ def _implicit_gemm(t: SimpleNamespace, m: Machine, direction: str, tensor: bool)
         split_k_s=f.split_k_s,
     )
     possible = (split == 1) | (ctas <= 16.0 * m.num_sms)
-    names = [f"implicit GEMM {tile[0]}x{tile[1]}{f' split-K {s}' if s > 1 else ''}" for tile, s in pairs]
+    names = [f"implicit GEMM {tile[0]}x{tile[1]}{f' split-K {s}' if s > 1 else ''}{' joined groups' if pack > 1 else ''}" for tile, s, pack in pairs]
     return parts, possible, names
 
 

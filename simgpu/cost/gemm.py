@@ -178,5 +178,5 @@ def price_gemm(t: SimpleNamespace, m: Machine) -> Parts:
         latency_s=best.latency_s + f.gemm_fixed_s + f.dram_ramp_s * dram_bytes / np.maximum(t.total_bytes, 1.0),
         dram_s=dram_s,
         dram_bytes=dram_bytes,
-        energy_flop=best.executed_flop * energy_per_flop_ratio(m, t.dtype, t.pipe),
+        energy_flop=best.executed_flop * energy_per_flop_ratio(m, t.dtype, t.pipe) * np.where(t.accumulator == "fp16", f.half_accumulator_energy, 1.0),
     )

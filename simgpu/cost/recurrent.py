@@ -31,6 +31,7 @@ def price_recurrent(t: SimpleNamespace, m: Machine) -> Parts:
         batch=one,
         tokens=[()] * len(one),
         scale_block=0.0 * one,
+        accumulator=np.full(len(one), "fp32"),
         layout=np.full(len(one), "nn"),
         m=rows,
         n=cols,

@@ -28,6 +28,7 @@ class Gemm:
         shared_b: All batches read the same B (then B's bytes count once).
         layout: As PyTorch stores them: "tn" Linear (B is n × k row-major), "nn" matmul, "nt".
         accumulate: C is also read (beta ≠ 0).
+        accumulator: Format in which products are summed; "fp16" costs tensor cores less energy.
         scale_block: Depth of a block that shares a scale (128 for DeepSeek's fp8), 0 if scales are per tensor.
         tokens: For grouped GEMM (mixture of experts): rows of each expert; m is their sum, batch 1. () otherwise.
     """
@@ -44,6 +45,7 @@ class Gemm:
     layout: str = "tn"
     accumulate: bool = False
     scale_block: int = 0
+    accumulator: str = "fp32"
     tokens: tuple[int, ...] = ()
 
     @property

@@ -61,7 +61,8 @@ def gemm(row: Row) -> Case:
     out = 4 if stored == "int8" else size
     # fp16 without tensor cores is "pseudo fp16": stored in 16 bits, computed in 32 (DeepBench's P100 sheet).
     dtype = "fp32" if stored == "fp16" and not tensor else stored
-    work = Gemm(m=n, n=m, k=k, a_bytes=size, b_bytes=size, out_bytes=out, layout=trans_a + trans_b, accumulate=True)
+    accumulator = "fp16" if tensor and stored == "fp16" else "fp32"  # gemm_bench.cu asks cublasGemmEx for CUDA_R_16F
+    work = Gemm(m=n, n=m, k=k, a_bytes=size, b_bytes=size, out_bytes=out, layout=trans_a + trans_b, accumulate=True, accumulator=accumulator)
     reads = [n * k * size, m * k * size, m * n * out]
     one = launch(work, reads=reads, writes=[m * n * out], dtype=dtype, pipe="tensor" if tensor else "vector", label=f"gemm {trans_a}{trans_b}")
     return make_case(row, "gemm", row.text("mode"), (one,), dtype=stored, method=METHOD, time_s=_time_s(row), library_year=_library_year(row))
