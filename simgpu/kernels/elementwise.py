@@ -27,87 +27,100 @@ def _each(names: str, one: Instructions) -> dict[str, Instructions]:
     return dict.fromkeys(names.split(), one)
 
 
-# Instructions an element, read off the algorithms of CUDA's single-precision functions as nvcc compiles them without
-# -use_fast_math: expf is one EX2 and about 6 instructions of scaling, a division by an inline reciprocal is one RCP and about
-# 8 with its range check, erff two polynomials of degree 9, of which each warp mostly runs both, and one EX2.
-# Source: CUDA C++ Programming Guide, sections "Arithmetic Instructions" and "Mathematical Functions"; the order of
-# magnitude was checked against A100 measurements, where pow alone stays below memory speed.
+# Instructions an element, counted in the machine code that NVRTC 12.9 makes of CUDA's single-precision functions for sm_80
+# without fast math (sm_90 differs by one at most), on the way that ordinary arguments take: no slow path of a division,
+# no Payne-Hanek reduction. Loads, stores and addresses are not counted.
 INSTRUCTIONS: dict[str, Instructions] = {
-    # one instruction, or a compare and a select
-    **_each("Add Sub Mul Max Min And Or Xor Not BitShift BitwiseAnd BitwiseOr BitwiseXor BitwiseNot Neg Abs Relu Identity", Instructions(1)),
-    **_each("Equal Greater GreaterOrEqual Less LessOrEqual Where IsNaN IsInf Floor Ceil Round Sign LeakyRelu PRelu ThresholdedRelu Clip Cast", Instructions(2)),
+    **_each("Add Sub Mul Max Min And Or Xor Not BitShift BitwiseAnd BitwiseOr BitwiseXor BitwiseNot Neg Abs Relu Floor Ceil Round Identity", Instructions(1)),
+    **_each("Equal Greater GreaterOrEqual Less LessOrEqual Where IsNaN IsInf LeakyRelu PRelu ThresholdedRelu Clip Cast CastLike", Instructions(2)),
+    **_each("Sum Mean", Instructions(1)),
     "Shrink": Instructions(4),
-    "CastLike": Instructions(2),
+    "Sign": Instructions(6),
     "HardSigmoid": Instructions(3),
     "HardSwish": Instructions(4),
-    "Mean": Instructions(1),
-    "Sum": Instructions(1),
     "BatchNormalization": Instructions(2),  # x · a + b, after a and b of the channel
-    "QuantizeLinear": Instructions(5),  # multiply, round, saturate on both sides, pack
-    "DynamicQuantizeLinear": Instructions(7),
+    "QuantizeLinear": Instructions(6),  # multiply, round, saturate on both sides, convert, pack
+    "DynamicQuantizeLinear": Instructions(6),
     "DequantizeLinear": Instructions(3),
     "RotaryEmbedding": Instructions(4),  # two FMAs and the index of the partner
-    "Mod": Instructions(20),
-    "Div": Instructions(8, 1),
-    "Reciprocal": Instructions(8, 1),
-    "Sqrt": Instructions(8, 1),
-    "Exp": Instructions(6, 1),
-    "Log": Instructions(20),
-    "Sigmoid": Instructions(14, 2),  # exp, add, division
-    "Swish": Instructions(15, 2),
-    "QuickGelu": Instructions(16, 2),
-    "Tanh": Instructions(16, 2),
-    "Softplus": Instructions(28, 1),
-    "Softsign": Instructions(10, 1),
-    "Mish": Instructions(48, 4),  # softplus, tanh, multiply
-    "Elu": Instructions(14, 1),
-    "Celu": Instructions(22, 2),
-    "Selu": Instructions(15, 1),
-    "Gelu": Instructions(23, 1),  # erf, and three around it
-    "Erf": Instructions(20, 1),
-    "Pow": Instructions(44, 2),  # powf works in two floats for its accuracy
-    "Sin": Instructions(24),
-    "Cos": Instructions(24),
-    "Tan": Instructions(30, 1),
-    **_each("Sinh Cosh Asin Acos Atan Asinh Acosh Atanh", Instructions(24, 2)),
-    "LRN": Instructions(60, 4),  # sum of the neighbours' squares, a power and a division
+    "Div": Instructions(10, 1),
+    "Reciprocal": Instructions(10, 1),
+    "Sqrt": Instructions(10, 1),
+    "Mod": Instructions(10, 1),
+    "Exp": Instructions(8, 1),
+    "Log": Instructions(28),
+    "Sigmoid": Instructions(19, 2),
+    "Swish": Instructions(19, 2),
+    "QuickGelu": Instructions(20, 2),
+    "Tanh": Instructions(15, 2),
+    "Erf": Instructions(29, 1),
+    "Gelu": Instructions(30, 1),
+    "Softplus": Instructions(44, 1),
+    "Softsign": Instructions(11, 1),
+    "Mish": Instructions(57, 3),
+    "Elu": Instructions(35, 1),
+    "Celu": Instructions(44, 1),
+    "Selu": Instructions(35, 1),
+    "Pow": Instructions(86, 1),  # powf computes the logarithm in two floats
+    "Sin": Instructions(28),
+    "Cos": Instructions(29),
+    "Tan": Instructions(24, 1),
+    "Sinh": Instructions(28, 2),
+    "Cosh": Instructions(20, 2),
+    "Asin": Instructions(24, 1),
+    "Acos": Instructions(25, 1),
+    "Atan": Instructions(18, 1),
+    "Asinh": Instructions(15, 1),
+    "Acosh": Instructions(33),
+    "Atanh": Instructions(42, 1),
+    "LRN": Instructions(86, 1),  # a power; the sums of neighbours' squares are few beside it
     "EyeLike": Instructions(3),
 }
-_TANH_GELU = Instructions(22, 2)
+_TANH_GELU = Instructions(21, 2)
+# By a scalar: PyTorch multiplies by the reciprocal, and squares or cubes where the exponent is 2 or 3, as it is in networks.
+# Source: PyTorch aten/src/ATen/native/cuda/BinaryDivTrueKernel.cu and PowKernel.cu.
+_BY_SCALAR = {"Div": Instructions(1), "Pow": Instructions(2)}
+# Estimates, of ops that stand beside the network: Philox takes some 20 instructions a number, Box-Muller as many again.
 _OTHERS = {
-    **_each("Bernoulli RandomUniformLike", Instructions(20)),
-    "RandomNormalLike": Instructions(40, 3),
-    "RandomNormal": Instructions(40, 3),
-    "RandomUniform": Instructions(20),
-    "Multinomial": Instructions(30),
-    **_each("HannWindow HammingWindow BlackmanWindow", Instructions(40)),
+    **_each("Bernoulli RandomUniform RandomUniformLike Multinomial", Instructions(20)),
+    **_each("RandomNormal RandomNormalLike", Instructions(40, 3)),
+    **_each("HannWindow HammingWindow BlackmanWindow", Instructions(30)),
     "AffineGrid": Instructions(12),
 }
 INSTRUCTIONS.update(_OTHERS)
 
 
-def instructions(op: Op) -> Instructions:
+def instructions(op: Op, *, by_scalar: bool = False) -> Instructions:
     """Instructions an element of the op's output.
 
-    >>> instructions(Op(name="r", type="Relu", inputs=("x",), outputs=("y",)))
-    Instructions(alu=1, sfu=0.0)
+    Args:
+        by_scalar: The second operand is a single number.
+
+    >>> div = Op(name="d", type="Div", inputs=("x", "y"), outputs=("z",))
+    >>> instructions(div), instructions(div, by_scalar=True)
+    (Instructions(alu=10, sfu=1), Instructions(alu=1, sfu=0.0))
     """
+    if by_scalar and op.type in _BY_SCALAR:
+        return _BY_SCALAR[op.type]
     if op.type == "PointwiseGrad":  # the derivative takes about what the function takes, and is multiplied
         alu, sfu = INSTRUCTIONS.get(str(op.attrs["of"]), Instructions(1))
         return Instructions(alu + 1, sfu)
-    found = INSTRUCTIONS[op.type]
     if op.type == "Gelu" and op.attrs.get("approximate") == "tanh":
         return _TANH_GELU
     if op.type in ("Sum", "Mean", "Max", "Min"):
         return Instructions(max(1.0, len(op.inputs) - 1.0))
-    return found
+    return INSTRUCTIONS[op.type]
+
+
+def _by_scalar(low: Lowering, op: Op) -> bool:
+    return op.type in _BY_SCALAR and len(op.inputs) > 1 and low.tensor(op.inputs[1]).elements == 1
 
 
 def _total(graph_elements: float, low: Lowering, ops: Iterable[Op]) -> Instructions:
     """Instructions of fused ops for each of so many output elements."""
     alu = sfu = 0.0
     for op in ops:
-        one = instructions(op)
+        one = instructions(op, by_scalar=_by_scalar(low, op))
         share = low.tensor(op.outputs[0]).elements / graph_elements if graph_elements else 0.0
         alu += one.alu * share
         sfu += one.sfu * share
@@ -144,7 +157,7 @@ def stream(low: Lowering, op: Op, parts: tuple[Op, ...], *, label: str) -> None:
     outs = [low.tensor(t) for t in op.outputs if t]
     largest = outs[0] if len(outs) == 1 else max(outs, key=lambda t: t.elements)
     elements = largest.elements
-    alu, sfu = instructions(parts[0]) if len(parts) == 1 else _total(elements, low, parts)
+    alu, sfu = instructions(parts[0], by_scalar=_by_scalar(low, parts[0])) if len(parts) == 1 else _total(elements, low, parts)
     names = [t for t in dict.fromkeys(op.inputs) if t]
     inputs = [low.tensor(t) for t in names]
     full = sum(1 for t in inputs if t.shape == largest.shape or t.elements >= elements)

@@ -85,6 +85,14 @@ def test_tanh_gelu_costs_other_instructions():
     assert exact.instructions != tanh.instructions
 
 
+def test_powers_and_quotients_of_scalars_are_cheap():
+    def work(kind: str, shape: tuple[int, ...]) -> float:
+        return single(lambda b: b.op(kind, b.input("x", (8,)), b.constant("c", shape))).work.instructions
+
+    for kind in ("Div", "Pow"):
+        assert work(kind, ()) < work(kind, (8,)) / 5
+
+
 def test_batch_norm_at_inference_is_a_stream_and_in_training_rows():
     def norm(b: Builder, **attrs: int) -> Tensor:
         x = b.input("x", (2, 3, 4, 4))
