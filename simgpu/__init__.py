@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from simgpu.errors import SimgpuError
     from simgpu.graph.ir import Graph
     from simgpu.report.report import Report
+    from simgpu.studies.sweep import sweep
 
-__all__ = ["GPU", "Graph", "Report", "SimgpuError", "compare", "largest_batch", "load_gpu", "load_model", "plot", "simulate"]
+__all__ = ["GPU", "Graph", "Report", "SimgpuError", "compare", "largest_batch", "load_gpu", "load_model", "plot", "simulate", "sweep"]
 
 # name → module; imported when first used, so that `import simgpu` costs next to nothing
 _HOMES = {
@@ -32,6 +33,7 @@ _HOMES = {
     "load_gpu": "simgpu.api",
     "load_model": "simgpu.api",
     "simulate": "simgpu.api",
+    "sweep": "simgpu.studies.sweep",
 }
 
 

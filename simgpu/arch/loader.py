@@ -19,6 +19,11 @@ __all__ = ["gpu_fields", "gpu_names", "load_gpu", "override_gpu", "parse_setting
 
 _BANDWIDTH, _CLOCK, _RATE, _BUS = "dram.bandwidth_bytes_per_s", "dram.clock_hz", "dram.rate", "dram.bus_bits"
 _FITS = (("shared.max_per_block_bytes", "shared.size_bytes", "iB"), ("sm.max_threads_per_block", "sm.max_threads", ""))
+# What moves in proportion when another field is set: a measured value beside the rated one that it belongs to.
+_FOLLOWERS = {
+    "clocks.boost_hz": ("clocks.max_hz", "tensor_cores.clock_hz", "l2.measured_bandwidth_bytes_per_s"),
+    "l2.bandwidth_bytes_per_clk": ("l2.measured_bandwidth_bytes_per_s",),
+}
 _MAX_CHAIN = 16
 _YAML = (".yaml", ".yml")
 
@@ -52,7 +57,8 @@ def override_gpu(gpu: GPU, overrides: Mapping[str, Any]) -> GPU:
         gpu: The GPU to change.
         overrides: Text with a unit ("4 TB/s"), a number in SI or a NumPy array of numbers by dotted key
             (`sm.count`, `dram.bandwidth`, `l2.size`; or the field's full name, `l2.size_bytes`).
-            Another DRAM bandwidth means another DRAM clock.
+            Another DRAM bandwidth means another DRAM clock; another boost clock moves the clock the board really reaches and
+            what was measured of its L2 in proportion.
     Raises:
         ArchError: Unknown keys or values that make no sense, all of them.
 
@@ -62,6 +68,7 @@ def override_gpu(gpu: GPU, overrides: Mapping[str, Any]) -> GPU:
     changes, spellings, problems = _read_overrides(overrides)
     values = take_apart(gpu)
     _remove(values, "datasheet")  # what the vendor prints is not said of this one
+    followed = _follow(values, changes)
     problems += _apply(values, changes)
     if not problems:
         problems += [text for _, text in _misfits(values)]
@@ -74,6 +81,8 @@ def override_gpu(gpu: GPU, overrides: Mapping[str, Any]) -> GPU:
     for group, settings in groups.items():
         if group in schema().groups or group in sources:
             sources[group] = _then(f"set: {', '.join(settings)}", sources.get(group))
+    for key, leader in followed.items():
+        sources[key] = _then(f"derived: in proportion to {leader}", sources.get(key, sources.get(key.partition(".")[0])))
     if "name" not in changes:
         values["name"] = f"{gpu.name} [{', '.join(setting for settings in groups.values() for setting in settings)}]"
     changed, missing = build(gpu.id, values, sources)
@@ -154,6 +163,19 @@ def _apply(values: dict[str, Any], changes: Mapping[str, Any]) -> list[str]:
     if _BANDWIDTH in values and _RATE in values and _BUS in values:
         values[_CLOCK] = values.pop(_BANDWIDTH) * 8 / (values[_RATE] * values[_BUS])
     return []
+
+
+def _follow(values: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, str]:
+    """Moves what belongs to changed fields and is not changed itself; the keys that moved, and what they follow."""
+    followed: dict[str, str] = {}
+    for leader, followers in _FOLLOWERS.items():
+        if leader not in changes or leader not in values:
+            continue
+        for path in followers:
+            if path in values and path not in changes:
+                values[path] = values[path] * (changes[leader] / values[leader])
+                followed[schema().fields[path].key] = schema().fields[leader].key
+    return followed
 
 
 def _misfits(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,40 @@
+"""`simgpu sweep`: a study described in a file."""
+
+from __future__ import annotations
+
+import click
+
+from simgpu.cli.whatif import run_and_show
+
+
+@click.command()
+@click.argument("study", metavar="STUDY.yaml")
+@click.option("-o", "--output", metavar="FILE", help="The table, one row a design (.csv, .json, .parquet). Default: what the file says.")
+@click.option("--resume", is_flag=True, help="Go on with an interrupted study; nothing is computed twice.")
+@click.option("--force", is_flag=True, help="Replace what is there.")
+@click.option("--yes", is_flag=True, help="Confirm more than 100,000 designs.")
+@click.option("--jobs", type=int, metavar="N", help="Processes. Default: 1, all cores for large studies.")
+@click.option("--backend", metavar="dask://HOST:PORT", help="Compute on a Dask cluster.")
+@click.option("--top", type=click.IntRange(min=0), default=10, show_default=True, metavar="N", help="Show the N fastest designs.")
+def command(*, study: str, output: str | None, resume: bool, force: bool, yes: bool, jobs: int | None, backend: str | None, top: int) -> None:
+    """Run the study that a file describes: models, GPUs and settings, and what varies.
+
+    \b
+    model: resnet50                  # or a list
+    gpu: a100
+    batch: [1, 8, 32]
+    dtype: fp16
+    runtime: tensorrt
+    set: {power.tdp: 500 W}
+    vary:
+      sm.count: 54:216:18            # start:stop:step
+      dram.bandwidth: 1..4 TB/s:16   # lo..hi UNIT:N, `log` behind N for equal ratios
+    sample: 1000                     # draw so many instead of every combination
+    output: study.csv
+    """
+    from simgpu.studies.designs import MAX_DESIGNS
+    from simgpu.studies.study_file import read_study
+
+    file = read_study(study, max_designs=None if yes else MAX_DESIGNS)
+    target = output if output is not None else str(file.output) if file.output else None
+    run_and_show(file.study, output=target, resume=resume, force=force, jobs=jobs, backend=backend, top=top)

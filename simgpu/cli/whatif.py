@@ -1,0 +1,137 @@
+"""`simgpu whatif`: a model on GPUs that do not exist."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from simgpu.cli.progress import Progress
+from simgpu.cli.run import page_width, parse_params, parse_shapes
+from simgpu.errors import OptionError
+
+
+@click.command()
+@click.argument("model")
+@click.option("--gpu", required=True, metavar="GPU", help="Where the designs start from: a name that `simgpu gpus` lists, or a YAML file.")
+@click.option("--vary", "varied", multiple=True, metavar="FIELD=VALUES", help="start:stop:step, lo..hi UNIT:N (`log` behind N: equal ratios) or a,b,c.")
+@click.option("--sample", type=click.IntRange(min=1), metavar="N", help="Draw N designs (Latin hypercube) instead of every combination.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N", help="Which sample.")
+@click.option("--batch", type=int, metavar="N", help="Samples in one run. Default: 1, or what the file says.")
+@click.option("--dtype", metavar="DTYPE", help="fp32, tf32, bf16, fp16, amp, int8, fp8, int4 … Default: fp32.")
+@click.option("--runtime", metavar="STACK", help="eager, graph, compiled or tensorrt. Default: eager.")
+@click.option("--host", metavar="HOST", help="Who launches: pytorch-1, pytorch-2, none. Default: the calibrated host of the GPU's generation.")
+@click.option("--attention", metavar="KIND", help="fused (one kernel) or math. Default: what the runtime does on this GPU.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a field of the GPU in all designs.")
+@click.option("--shape", "shapes", multiple=True, metavar="NAME=N", help="ONNX: bind a symbolic dim (SYMBOL=N) or a whole input (INPUT=1,3,640,640).")
+@click.option("--param", "params", multiple=True, metavar="KEY=VALUE", help="An option of a model known by name: --param num_classes=10.")
+@click.option("--seq-len", type=int, metavar="N", help="Sequence length of a model known by name.")
+@click.option("--image-size", type=int, metavar="N", help="Image size of a model known by name.")
+@click.option("-o", "--output", metavar="FILE", help="The table, one row a design (.csv, .json, .parquet).")
+@click.option("--resume", is_flag=True, help="Go on with an interrupted study; nothing is computed twice.")
+@click.option("--force", is_flag=True, help="Replace what is there.")
+@click.option("--yes", is_flag=True, help="Confirm more than 100,000 designs.")
+@click.option("--jobs", type=int, metavar="N", help="Processes. Default: 1, all cores for large studies.")
+@click.option("--backend", metavar="dask://HOST:PORT", help="Compute on a Dask cluster.")
+@click.option("--top", type=click.IntRange(min=0), default=10, show_default=True, metavar="N", help="Show the N fastest designs.")
+def command(
+    *,
+    model: str,
+    gpu: str,
+    varied: tuple[str, ...],
+    sample: int | None,
+    seed: int,
+    batch: int | None,
+    dtype: str | None,
+    runtime: str | None,
+    host: str | None,
+    attention: str | None,
+    settings: tuple[str, ...],
+    shapes: tuple[str, ...],
+    params: tuple[str, ...],
+    seq_len: int | None,
+    image_size: int | None,
+    output: str | None,
+    resume: bool,
+    force: bool,
+    yes: bool,
+    jobs: int | None,
+    backend: str | None,
+    top: int,
+) -> None:
+    """Run MODEL on designs of a GPU that do not exist, and say which is fastest and what limits it.
+
+    A FIELD is any number of a GPU (`simgpu gpu NAME` shows them), or batch, dtype, runtime, model, gpu, host, seq_len, image_size.
+
+    \b
+    simgpu whatif resnet50 --gpu a100 --vary sm.count=54:216:18 --vary dram.bandwidth="1..4 TB/s:16" -o out.csv
+    simgpu whatif bert-base --gpu t4 --seq-len 128 --vary batch=1..64:7log --vary dtype=fp32,fp16
+    """
+    vary = parse_vary(varied)
+    if not vary:
+        raise OptionError("nothing varies; give --vary FIELD=VALUES, such as --vary sm.count=54:216:18")
+    if (resume or force) and output is None:
+        raise OptionError(f"--{'resume' if resume else 'force'}: there is no output to go with it; give -o FILE")
+
+    from simgpu.arch.loader import parse_settings
+    from simgpu.studies.designs import MAX_DESIGNS
+    from simgpu.studies.study import plan
+
+    given: dict[str, Any] = {"model": model, "gpu": gpu, "batch": batch, "dtype": dtype, "runtime": runtime, "host": host, "attention": attention}
+    for name in ("dtype", "runtime"):
+        if given[name] is not None and name in vary:
+            raise OptionError(f"{name}: is given and varies; give it once")
+    given |= {"dtype": dtype or "fp32", "runtime": runtime or "eager"}
+    study = plan(
+        given,
+        vary,
+        sample=sample,
+        seed=seed,
+        overrides=parse_settings(settings),
+        options={**parse_shapes(shapes), **parse_params(params, seq_len=seq_len, image_size=image_size)},
+        max_designs=None if yes else MAX_DESIGNS,
+    )
+    run_and_show(study, output=output, resume=resume, force=force, jobs=jobs, backend=backend, top=top)
+
+
+def parse_vary(texts: Iterable[str]) -> dict[str, str]:
+    """`--vary FIELD=VALUES` texts by field.
+
+    >>> parse_vary(["sm.count=54:216:18"])
+    {'sm.count': '54:216:18'}
+    """
+    vary: dict[str, str] = {}
+    for text in texts:
+        name, _, values = (part.strip() for part in text.partition("="))
+        name = name.replace("-", "_") if name in ("seq-len", "image-size") else name
+        if not (name and values):
+            raise OptionError(f"--vary {text}: expected FIELD=VALUES, such as sm.count=54:216:18 or dram.bandwidth='1..4 TB/s:16'")
+        if name in vary:
+            raise OptionError(f"--vary {text}: {name} is given twice; name all its values at once")
+        vary[name] = values
+    return vary
+
+
+def run_and_show(study: Any, *, output: str | None, resume: bool, force: bool, jobs: int | None, backend: str | None, top: int) -> Any:
+    """Computes a study with progress on stderr, prints its page, and returns the table."""
+    from simgpu.studies.page import format_study
+    from simgpu.studies.partial import part_path
+    from simgpu.studies.sweep import run_study
+
+    progress = Progress("designs")
+    finished = resume and output is not None and Path(output).exists() and not part_path(output).exists()
+    try:
+        table = run_study(study, output=output, resume=resume, force=force, jobs=jobs, backend=backend, progress=progress)
+    except KeyboardInterrupt:
+        progress.close()
+        if output is not None:
+            click.echo(f"simgpu: what is finished lies in {part_path(output)}; go on with --resume", err=True)
+        raise
+    finally:
+        progress.close()
+    if output is not None:
+        click.echo(f"{output} is finished already, nothing was computed" if finished else f"wrote {output}", err=True)
+    click.echo(format_study(table, width=page_width(), top=top), nl=False)
+    return table

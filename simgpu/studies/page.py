@@ -1,0 +1,115 @@
+"""A study's table as a page for the terminal: what varied, the fastest designs, what limits how many of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from simgpu.arch.schema import schema
+from simgpu.report.text import columns, joined, percent
+from simgpu.studies.table import Table
+from simgpu.units import format_quantity
+
+_ALWAYS = ("model", "gpu", "batch", "dtype", "runtime")
+
+
+def format_study(table: Table, *, width: int = 100, top: int = 10) -> str:
+    """The page.
+
+    Args:
+        width: Columns to write.
+        top: The fastest designs to list.
+    """
+    varied = table.varied
+    constant = [name for name in table.inputs if name not in varied]
+    first = table.row(0)
+    lines = [f"{len(table):,} designs · " + " · ".join(_said(name, first[name]) for name in constant)]
+    lines += [f"  {heading(name):<{max(len(heading(one)) for one in varied)}}  {_span(table, name)}" for name in varied]
+    by = "throughput_per_s" if "batch" in varied else "latency_s"
+    order = np.argsort(table[by] if by == "latency_s" else -table[by], kind="stable")
+    shown = order[:top].tolist()
+    if 0 < top < len(table):
+        shown.append(int(order[-1]))
+    if shown:
+        which = "The designs" if len(shown) == len(table) else f"The {top} fastest, and the slowest"
+        lines += ["", f"{which}, by {'samples/s' if by == 'throughput_per_s' else 'latency'}", *_listed(table, varied, shown, width)]
+    bounds, counts = np.unique(table["bound"].astype(str), return_counts=True)
+    parts = [f"{name} {percent(count / len(table))}" for count, name in sorted(zip(counts.tolist(), bounds.tolist(), strict=True), reverse=True)]
+    lines += ["", *joined(["What limits them:", *parts], width, separator="")]
+    too_big = int((~table["fits"].astype(bool)).sum())
+    if too_big:
+        lines.append(f"{too_big:,} of them do not fit the GPU's memory.")
+    return "\n".join(lines) + "\n"
+
+
+# Outputs that the list shows, the first to go without where the page is narrow last.
+_OUTPUTS = ("latency_s", "bound", "throughput_per_s", "mfu_fraction", "energy_j", "power_w", "clock_hz")
+_HEADERS = {"latency_s": "latency", "throughput_per_s": "samples/s", "energy_j": "energy", "power_w": "power", "clock_hz": "clock", "mfu_fraction": "MFU"}
+_UNITS = {
+    "_bytes_per_s": "B/s", "_bytes_per_clk": "B/clk", "_flop_per_s": "FLOP/s", "_bytes": "B", "_hz": "Hz", "_s": "s", "_j": "J", "_w": "W", "_nm": "nm",
+    "_mm2": "mm2", "_usd": "USD",
+}  # fmt: skip
+
+
+def _listed(table: Table, varied: Sequence[str], rows: Sequence[int], width: int) -> list[str]:
+    """Rows of the table, with as many outputs as fit."""
+    for count in range(len(_OUTPUTS), 1, -1):
+        names = [*varied, *_OUTPUTS[:count]]
+        cells = [[show(name, table[name][i]) for name in names] for i in rows]
+        lines = columns(cells, "".join("<" if _is_text(table, name) else ">" for name in names), header=[heading(name) for name in names])
+        if max(map(len, lines)) <= width:
+            break
+    return [line[:width].rstrip() for line in lines]
+
+
+def heading(column: str) -> str:
+    """What people call a column: "dram.bandwidth", "latency"."""
+    found = schema().find(column)
+    return found[0].key if found and not found[1] else _HEADERS.get(column, column)
+
+
+def unit_of(column: str) -> str:
+    """The SI unit that the name of a column ends in.
+
+    >>> unit_of("dram.bandwidth_bytes_per_s"), unit_of("latency_s"), unit_of("sm.count")
+    ('B/s', 's', '')
+    """
+    if (found := schema().find(column)) is not None:
+        return found[0].unit
+    if column.endswith("_per_s"):
+        return "1/s"
+    return next((unit for suffix, unit in _UNITS.items() if column.endswith(suffix)), "")
+
+
+def show(column: str, value: Any) -> str:
+    """A value of a column for people: with a prefix and its unit."""
+    if isinstance(value, str | bool | np.bool_):
+        return str(value)
+    if column.endswith("_fraction") and "." not in column:
+        return percent(float(value))
+    unit = unit_of(column)
+    if unit == "B":
+        return format_quantity(float(value), "iB")
+    if unit == "1/s":
+        return f"{value:,.{0 if value >= 100 else 1}f}"
+    return format_quantity(float(value), unit) if unit else f"{value:,.6g}"
+
+
+def _said(name: str, value: Any) -> str:
+    text = show(name, value)
+    return f"{heading(name)} {text}" if name == "batch" or name not in _ALWAYS else text
+
+
+def _span(table: Table, name: str) -> str:
+    values = table[name]
+    if _is_text(table, name):
+        distinct: Sequence[str] = list(dict.fromkeys(values.tolist()))
+        return ", ".join(distinct[:8]) + (" …" if len(distinct) > 8 else "")
+    distinct_count = len(np.unique(values))
+    return f"{show(name, values.min())} to {show(name, values.max())}, {distinct_count:,} values"
+
+
+def _is_text(table: Table, name: str) -> bool:
+    return table[name].dtype.kind in "OUb"
