@@ -12,6 +12,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 KEY := $(shell { cat pyproject.toml; pwd; "$(PYTHON)" -c 'import sys; print(sys.version)'; } 2>/dev/null | cksum | cut -d' ' -f1)
 BASE := $(VENV)/installed-$(KEY)
 DEV := $(VENV)/installed-dev-$(KEY)
+# An environment whose interpreter or command is gone is installed again, whatever its stamps say.
+$(shell { $(BIN)/python -c '' && test -x $(BIN)/simgpu; } 2>/dev/null || rm -f $(VENV)/installed-*)
 LIGHT_RESNET = $$($(BIN)/python -c 'import importlib.util as u, pathlib as p; print(p.Path(u.find_spec("onnx").origin).parent / "backend/test/data/light/light_resnet50.onnx")')
 
 .PHONY: help demo test lint check-types pytest bench readme clean
@@ -22,8 +24,8 @@ help:
 
 # A virtual environment that works here: one that was moved, or whose interpreter went away, is made anew.
 define create_venv
-	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer found; install one, or name it: make PYTHON=/path/to/python3.11 $@" >&2; exit 1; }
-	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is no Python 3.11 or newer; name one: make PYTHON=/path/to/python3.11 $@" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer found; install one, or name it: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is no Python 3.11 or newer; name one: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
 	@$(BIN)/python -c 'import os, sys; sys.exit(not os.path.samefile(sys.prefix, "$(VENV)"))' 2>/dev/null && $(BIN)/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(VENV)
 endef
 
@@ -52,14 +54,14 @@ demo: $(BASE)
 test: lint check-types pytest
 
 lint: $(DEV)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
 
 check-types: $(DEV)
-	$(BIN)/mypy
+	$(BIN)/python -m mypy
 
 pytest: $(DEV)
-	$(BIN)/pytest
+	$(BIN)/python -m pytest
 
 # writes what the README's commands print, and their pictures, into the README
 readme: $(DEV)
