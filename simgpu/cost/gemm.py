@@ -170,7 +170,7 @@ def price_gemm(t: SimpleNamespace, m: Machine) -> Parts:
     )
     parts = replace(parts, l2_s=np.hypot(parts.l2_s, _page_walks_s(t, m, ctas, bm, bn, split)))
     ruled_out = (split > 1) & ((ctas / split >= 4.0 * m.num_sms) | (t.k / split < 64.0))
-    dram_s = stream_s(dram_bytes, m)
+    dram_s = stream_s(dram_bytes, m) / f.gemm_dram_efficiency
     total = parts.latency_s + overlap(f.overlap_exponent, parts.math_s, parts.l2_s, dram_s) + np.where(ruled_out, np.inf, 0.0)
     best = fastest([(parts, total, [f"{tile.name}{f' split-K {s}' if s > 1 else ''}" for tile, s in pairs])])
     return replace(
