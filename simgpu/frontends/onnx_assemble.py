@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from simgpu.errors import ModelError
+from simgpu.frontends.onnx_idioms import lift_linear, without_nan_guards
 from simgpu.frontends.onnx_quantised import fold_quantisation
 from simgpu.frontends.onnx_walk import Walker
 from simgpu.graph.ir import ACTIVATION, CONSTANT, INPUT, WEIGHT, Graph, Op, Tensor
@@ -48,17 +49,19 @@ def assemble(walker: Walker, *, name: str, inputs: Sequence[str], outputs: Mappi
     if not made:
         raise ModelError(f"{where}: has no output tensor")
     needed, ops = set(made), []
-    for op in reversed(walker.ops):
+    for op in reversed(without_nan_guards(walker.ops, made)):
         if needed.intersection(op.outputs):
             needed.update(op.inputs)
             ops.append(op)
     ops = [op.with_(outputs=_trimmed(op, needed)) for op in reversed(ops)]
-    weights = parameters(ops, walker.tensors, walker.trained)
+    known = dict(walker.tensors)
+    ops = lift_linear(ops, known, made)
+    weights = parameters(ops, known, walker.trained)
     touched = {t: None for t in (*inputs, *(t for op in ops for t in (*op.inputs, *op.outputs)), *made) if t}
     if not ops:
         raise ModelError(f"{where}: nothing is left to compute: all outputs are constants or inputs")
-    names = {t: wanted for wanted, t in outputs.items() if wanted not in touched and walker.tensors.get(t, Tensor(name=t, shape=())).kind == ACTIVATION}
-    tensors = {names.get(t, t): replace(walker.tensors[t], name=names.get(t, t), kind=_kind(walker.tensors[t], weights, inputs)) for t in touched}
+    names = {t: wanted for wanted, t in outputs.items() if wanted not in touched and known.get(t, Tensor(name=t, shape=())).kind == ACTIVATION}
+    tensors = {names.get(t, t): replace(known[t], name=names.get(t, t), kind=_kind(known[t], weights, inputs)) for t in touched}
     if names:
         ops = [op.with_(inputs=tuple(names.get(t, t) for t in op.inputs), outputs=tuple(names.get(t, t) for t in op.outputs)) for op in ops]
     final = [names.get(t, t) for t in made]

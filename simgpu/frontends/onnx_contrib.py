@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from simgpu.errors import ModelError
-from simgpu.graph.ir import Attr
+from simgpu.graph.ir import CONSTANT, Attr
 
 if TYPE_CHECKING:
     from simgpu.frontends.onnx_walk import Walker
@@ -331,6 +331,22 @@ def dynamic_quantize_lstm(site: Site) -> list[str]:
     return site.walker.emit("LSTM", inputs, site.attrs, name=site.label, outputs=list(site.outputs))
 
 
+def select(site: Site) -> list[str]:
+    """Gather with one known index is a Slice, which moves nothing where the axis leads; torch's `x[0]` is exported so."""
+    data, index = site.input(0), site.walker.known(site.input(1))
+    shape, axis = site.shape(data), site.number("axis", 0)
+    if index is None or index.size != 1 or index.ndim > 1 or not -len(shape) <= axis < len(shape) or site.walker.tensors[data].kind == CONSTANT:
+        return [site.result("Gather", *site.inputs, **_plain(site))]
+    size = shape[axis]
+    at = int(index.reshape(-1)[0])
+    if not -size <= at < size:
+        raise ModelError(f"node '{site.label}': index {at} is outside of axis {axis} of '{data}' {shape}")
+    cut: dict[str, Any] = {"starts": (at % size,), "ends": (at % size + 1,), "axes": (axis,), "steps": (1,)}
+    if index.ndim == 1:
+        return [site.result("Slice", data, **cut)]
+    return [site.result("Squeeze", site.add("Slice", data, **cut), axes=(axis,))]
+
+
 Rewrite = Callable[[Site], list[str]]
 
 _MICROSOFT: Mapping[str, Rewrite] = MappingProxyType(
@@ -354,6 +370,7 @@ _MICROSOFT: Mapping[str, Rewrite] = MappingProxyType(
         "DynamicQuantizeLSTM": dynamic_quantize_lstm,
     }
 )
+_PLAIN: Mapping[str, Rewrite] = MappingProxyType({"Attention": onnx_attention, "Gather": select})
 _ANY_DOMAIN = frozenset({"SimplifiedLayerNormalization", "SkipLayerNormalization"})  # ONNX Runtime writes some without a domain
 
 
@@ -363,6 +380,6 @@ def rewriter(domain: str, kind: str) -> Rewrite | None:
 
     if domain not in ("", "ai.onnx"):
         return _MICROSOFT.get(kind) or onnx_quantised.MICROSOFT.get(kind)
-    if kind == "Attention":
-        return onnx_attention
+    if kind in _PLAIN:
+        return _PLAIN[kind]
     return _MICROSOFT[kind] if kind in _ANY_DOMAIN else onnx_quantised.STANDARD.get(kind)

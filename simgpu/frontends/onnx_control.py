@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 
 from simgpu.errors import ModelError, ShapeError
+from simgpu.frontends.onnx_order import label
 from simgpu.frontends.onnx_walk import MAX_TRIPS, Scope, Walker
 from simgpu.graph.ir import Attr, Op
 from simgpu.ops.registry import rules
@@ -34,7 +35,8 @@ class Site:
         return self.graphs[name]
 
     def body(self, step: str) -> Scope:
-        return Scope(prefix=f"{self.label}/{step}/", outer=self.scope, given=self.scope.given, depth=self.scope.depth + 1)
+        stored = f"{self.scope.stored}{label(self.proto)}/" + ("" if step.isdecimal() else f"{step}/")
+        return Scope(prefix=f"{self.label}/{step}/", stored=stored, outer=self.scope, given=self.scope.given, depth=self.scope.depth + 1)
 
     def input(self, index: int) -> str:
         if index >= len(self.inputs) or not self.inputs[index]:

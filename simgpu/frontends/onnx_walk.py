@@ -64,15 +64,25 @@ _UNUSED = {"Resize": 1, "Dropout": 1}  # inputs that change no shape: the roi, t
 
 _RANDOM = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"})
 _NEVER_OFFLINE = _RANDOM | {"DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear"}
+# What makes masks and index tables of constants, never parameters of parameters.
+_MASK_MAKERS = frozenset(
+    {"ScatterND", "ScatterElements", "Where", "Trilu", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "And", "Or", "Range", "OneHot"}
+)
 _STANDARD = frozenset({"", "ai.onnx"})
 CONTRIB = frozenset({"com.microsoft", "com.ms.internal.nhwc"})
 
 
 @dataclass
 class Scope:
-    """Names of a graph body: what they mean in the whole, and where to look for others."""
+    """Names of a graph body: what they mean in the whole, and where to look for others.
+
+    Attributes:
+        prefix: What stands before names made here.
+        stored: The same for constants, which all rounds of a loop share.
+    """
 
     prefix: str = ""
+    stored: str = ""
     outer: Scope | None = None
     names: dict[str, str] = field(default_factory=dict)
     given: Mapping[str, onnx.AttributeProto] = field(default_factory=dict)
@@ -129,6 +139,7 @@ class Walker:
         self.assumptions: dict[str, None] = {}
         self._num_nodes = self._num_unrolled = 0
         self._taken: dict[str, int] = {}
+        self._stored: dict[str, str] = {}
         self._scope_path = ""
 
     # ---- tensors
@@ -147,12 +158,16 @@ class Walker:
         return name
 
     def constant(self, proto: onnx.TensorProto, name: str) -> str:
-        """Keeps an initializer: its shape, and its numbers if they are few."""
+        """Keeps an initializer: its shape, and its numbers if they are few. The same one again if it was kept before."""
+        if name in self._stored:
+            return self._stored[name]
+        stored, name = name, self.fresh(name)
         where = f"{self.where}: tensor '{name}'"
         shape, dtype = tensor_shape(proto, where), dtype_name(proto.data_type, where)
         self.declare(name, (shape, dtype), CONSTANT, tensor_value(proto, self.folder, where))
         if dtype.startswith(("fp", "bf")) and math.prod(shape) > 1:
             self.trained.add(name)
+        self._stored[stored] = name
         return name
 
     def array(self, value: Any, name: str) -> str:
@@ -174,10 +189,10 @@ class Walker:
         if scope.depth > MAX_DEPTH:
             raise ModelError(f"{self.where}: node '{node}': subgraphs and functions are nested deeper than {MAX_DEPTH}")
         for tensor in proto.initializer:
-            scope.names[tensor.name] = self.constant(tensor, self.fresh(scope.prefix + tensor.name))
+            scope.names[tensor.name] = self.constant(tensor, scope.stored + tensor.name)
         for sparse in proto.sparse_initializer:
             dense = onnx.TensorProto(dims=sparse.dims, data_type=sparse.values.data_type, name=sparse.values.name)
-            scope.names[dense.name] = self.constant(dense, self.fresh(scope.prefix + dense.name))
+            scope.names[dense.name] = self.constant(dense, scope.stored + dense.name)
         scope.infos = {info.name: info for info in (*proto.value_info, *proto.output)}
         self.nodes(proto.node, scope)
         return [self.lookup(info.name, scope, f"output '{info.name}'") for info in proto.output]
@@ -260,14 +275,16 @@ class Walker:
             raise ModelError(f"{where}: its operands or attributes make no sense ({type(error).__name__}: {str(error)[:200]})") from None
 
     def _constant_node(self, proto: onnx.NodeProto, attrs: Mapping[str, Attr], scope: Scope, label: str, where: str) -> str:
-        name = self.fresh(scope.prefix + (proto.output[0] if proto.output else label))
+        name = scope.stored + (proto.output[0] if proto.output else label)
         for attribute in ("value", "sparse_value"):
             tensor = tensor_attribute(proto, attribute, scope.given)
             if tensor is not None:
                 return self.constant(tensor, name)
         for attribute in ("value_int", "value_ints", "value_float", "value_floats"):
-            if attribute in attrs:
-                return self.array(np.array(attrs[attribute], dtype=np.int64 if "int" in attribute else np.float32), name)
+            if attribute in attrs and name not in self._stored:
+                self._stored[name] = self.array(np.array(attrs[attribute], dtype=np.int64 if "int" in attribute else np.float32), name)
+        if name in self._stored:
+            return self._stored[name]
         raise ModelError(f"{where}: has no value")
 
     def _call(self, function: onnx.FunctionProto, proto: onnx.NodeProto, inputs: Sequence[str], scope: Scope, label: str) -> list[str]:
@@ -280,7 +297,7 @@ class Walker:
                 given[attribute.name] = attribute
             elif attribute.ref_attr_name in scope.given:
                 given[attribute.name] = scope.given[attribute.ref_attr_name]
-        body = Scope(prefix=f"{label}/", given=given, depth=scope.depth + 1)
+        body = Scope(prefix=f"{label}/", stored=f"{scope.stored}{label_of(proto)}/", given=given, depth=scope.depth + 1)
         body.infos = {info.name: info for info in function.value_info}
         for i, name in enumerate(function.input):
             if i < len(inputs) and inputs[i]:
@@ -320,13 +337,13 @@ class Walker:
         else:
             op, specs = self._infer(op, tensors, _padded(infos), where)
             known = kind in ("Shape", "Size") or all(t is None or t.name in self.values for t in tensors)
-            constant = kind not in _NEVER_OFFLINE and self._keeps_size(tensors, specs)
+            constant = kind not in _NEVER_OFFLINE and (kind in _MASK_MAKERS or self._keeps_size(tensors, specs))
             values = evaluate(op, tensors, self.values, specs) if known and constant else None
             if values is not None:
                 for output, spec, value in zip(outputs, specs, values, strict=True):
                     if output:
                         self.declare(output, spec, CONSTANT, value)
-                        self._inherit(output, tensors)
+                        self._inherit(kind, output, tensors)
                 return list(outputs)
             offline = constant and all(t is None or t.kind == CONSTANT for t in tensors)
             if rules()[kind].bounded:
@@ -335,7 +352,7 @@ class Walker:
             if output:
                 self.declare(output, spec, CONSTANT if offline else "activation")
                 if offline:
-                    self._inherit(output, tensors)
+                    self._inherit(kind, output, tensors)
         if not offline:
             self.ops.append(op)
         return list(outputs)
@@ -345,8 +362,8 @@ class Walker:
         outputs = [self.fresh(name if num_outputs == 1 else f"{name}:{i}") for i in range(num_outputs)]
         return self.emit(kind, inputs, attrs, name=name, outputs=outputs)
 
-    def _inherit(self, output: str, tensors: Sequence[Tensor | None]) -> None:
-        if any(t is not None and t.name in self.trained for t in tensors) and math.prod(self.tensors[output].shape) > 1:
+    def _inherit(self, kind: str, output: str, tensors: Sequence[Tensor | None]) -> None:
+        if kind not in _MASK_MAKERS and any(t is not None and t.name in self.trained for t in tensors) and math.prod(self.tensors[output].shape) > 1:
             self.trained.add(output)
 
     def _keeps_size(self, tensors: Sequence[Tensor | None], specs: Sequence[Spec]) -> bool:

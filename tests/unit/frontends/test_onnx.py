@@ -192,12 +192,47 @@ def test_weights_keep_their_format_and_are_prepared_offline():
     ]
     stored = [weight("w", 5, 3, kind=TensorProto.FLOAT16), array("dims", [5, 7])]
     graph = load(model(nodes, {"x": [2, 3]}, ["z"], stored))
-    assert types(graph) == ["MatMul", "MatMul"]
-    assert {t.name: t.shape for t in graph.weights} == {"wh": (3, 5), "v": (5, 7)}
+    assert types(graph) == ["Linear", "Linear"]
+    assert {t.name: t.shape for t in graph.weights} == {"wh": (5, 3), "v": (7, 5)}
     bf16 = load(
         model([node("MatMul", ["x", "w"], ["y"])], {"x": info("x", [2, 3], TensorProto.BFLOAT16)}, ["y"], [weight("w", 3, 5, kind=TensorProto.BFLOAT16)])
     )
     assert bf16["w"].dtype == bf16["y"].dtype == "bf16"
+
+
+def test_a_product_with_a_stored_matrix_is_a_linear_layer():
+    nodes = [
+        node("MatMul", ["x", "w"], ["a"]),
+        node("Add", ["b", "a"], ["c"]),  # a bias
+        node("MatMul", ["c", "v"], ["d"], "matmul2"),
+        node("Add", ["d", "row"], ["e"], "add2"),  # no bias: it differs from row to row
+        node("MatMul", ["e", "e"], ["y"], "matmul3"),
+    ]
+    stored = [weight("w", 4, 5), weight("b", 1, 5), weight("v", 5, 3), weight("row", 3, 3)]
+    graph = load(model(nodes, {"x": [2, 3, 4]}, ["y"], stored))
+    assert types(graph) == ["Linear", "Linear", "Add", "MatMul"]
+    assert graph.ops[0].inputs == ("x", "w", "b")
+    assert [graph[t].shape for t in ("w", "b", "v", "c")] == [(5, 4), (5,), (3, 5), (2, 3, 5)]
+    assert graph_macs(graph) == 2 * 3 * (4 * 5 + 5 * 3 + 3 * 3)
+
+
+def test_guards_against_nan_behind_a_softmax_are_gone():
+    nodes = [node("Softmax", ["x"], ["s"]), node("IsNaN", ["s"], ["n"]), node("Where", ["n", "zero", "s"], ["w"]), node("MatMul", ["w", "x"], ["y"])]
+    assert types(load(model(nodes, {"x": [3, 3]}, ["y"], [array("zero", np.float32(0))]))) == ["Softmax", "MatMul"]
+
+
+def test_a_gather_of_one_index_is_a_slice():
+    nodes = [
+        node("Gather", ["x", "last"], ["y"], axis=0),
+        node("Gather", ["x", "first"], ["z"], "gather2", axis=1),
+        node("Gather", ["x", "two"], ["w"], "gather3"),
+    ]
+    graph = load(model(nodes, {"x": [3, 4, 5]}, ["y", "z", "w"], [array("last", -1), array("first", [0]), array("two", [0, 2])]))
+    assert types(graph) == ["Slice", "Squeeze", "Slice", "Gather"]
+    assert graph.ops[0].attrs["starts"] == (2,)
+    assert [graph[t].shape for t in ("y", "z", "w")] == [(4, 5), (3, 1, 5), (2, 4, 5)]
+    with pytest.raises(ModelError, match=r"node 'gather': index 7 is outside of axis 0 of 'x' \(3, 4, 5\)"):
+        load(model(nodes[:1], {"x": [3, 4, 5]}, ["y"], [array("last", 7)]))
 
 
 def test_a_tied_weight_counts_once():
@@ -288,7 +323,7 @@ def test_unknown_operators_may_be_kept():
     proto = unknown_net()
     proto.graph.value_info.append(info("c", [2, 4]))
     graph = load(proto, allow_unknown=True)
-    assert types(graph) == ["Relu", "my.ops.Frobnicate", "Convolve", "MatMul", "my.ops.Frobnicate"]
+    assert types(graph) == ["Relu", "my.ops.Frobnicate", "Convolve", "Linear", "my.ops.Frobnicate"]
     assert graph["b"].shape == (2, 3)  # as its input
     assert graph["c"].shape == (2, 4)  # as the file says
     assert graph["e"].shape == (2, 5)

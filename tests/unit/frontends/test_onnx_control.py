@@ -23,7 +23,7 @@ def if_node(condition: str, name: str = "choice") -> onnx.NodeProto:
 
 
 def test_if_with_a_known_condition():
-    for flag, kinds, shape in ((True, ["Relu"], (2, 3)), (False, ["MatMul"], (2, 5))):
+    for flag, kinds, shape in ((True, ["Relu"], (2, 3)), (False, ["Linear"], (2, 5))):
         graph = load(model([if_node("flag")], {"x": [2, 3]}, ["y"], [array("flag", np.array(flag))]))
         assert types(graph) == kinds
         assert graph[graph.outputs[0]].shape == shape
@@ -37,7 +37,7 @@ def test_if_with_a_condition_that_a_shape_decides():
 
 def test_if_with_an_unknown_condition_takes_the_branch_with_more_work():
     graph = load(model([if_node("flag")], {"x": [2, 3], "flag": info("flag", [], TensorProto.BOOL)}, ["y"]))
-    assert types(graph) == ["MatMul"]
+    assert types(graph) == ["Linear"]
     assert graph.num_params == 3 * 5
     assert graph.assumptions == ("node 'choice' (If): its condition is not known before the run; the branch with more work (else_branch) is taken",)
 
@@ -46,7 +46,7 @@ def test_the_value_of_an_input_decides():
     nodes = [node("Equal", ["rate", "limit"], ["flag"]), if_node("flag")]
     proto = model(nodes, {"x": [2, 3], "rate": info("rate", [], TensorProto.INT64)}, ["y"], [array("limit", 16000)])
     assert types(load(proto, shapes={"rate": 16000})) == ["Relu"]
-    assert types(load(proto, shapes={"rate": 8000})) == ["MatMul"]
+    assert types(load(proto, shapes={"rate": 8000})) == ["Linear"]
 
 
 def loop_net(count, *, keep=True, unknown_stop=False, trip_input=None):
@@ -68,10 +68,18 @@ def loop_net(count, *, keep=True, unknown_stop=False, trip_input=None):
 
 def test_a_loop_unrolls():
     graph = load(loop_net(4))
-    assert types(graph).count("MatMul") == 4
+    assert types(graph).count("Linear") == 4
     assert [graph[t].shape for t in graph.outputs] == [(2, 3), (4, 2, 3)]
     assert graph_macs(graph) == 4 * 2 * 3 * 3
     assert graph.num_params == 9
+
+
+def test_rounds_of_a_loop_share_what_the_body_stores():
+    inner = [node("MatMul", ["h", "w"], ["h2"]), node("Constant", [], ["c"], value=weight("c", 3)), node("Add", ["h2", "c"], ["h3"])]
+    loop_body = body(inner, [info("i", [], TensorProto.INT64), info("go", [], TensorProto.BOOL), "h"], ["go", "h3"], [weight("w", 3, 3)])
+    graph = load(model([node("Loop", ["n", "", "x"], ["y"], body=loop_body)], {"x": [2, 3]}, ["y"], [array("n", 5)]))
+    assert types(graph) == ["Linear"] * 5
+    assert graph.num_params == 9 + 3
 
 
 def test_a_loop_ends_when_its_condition_says_so():
