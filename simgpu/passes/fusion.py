@@ -12,7 +12,7 @@ from simgpu.runtime import Runtime
 # Ops with an epilogue, and how many inputs are their own: further ones belong to the epilogue.
 _EPILOGUE = {"Conv": 3, "ConvTranspose": 3, "Linear": 3, "Gemm": 3, "MatMul": 2}
 _ROWS_NAMES = """
-    Softmax LogSoftmax LayerNormalization RMSNormalization ReduceMean ReduceSum ReduceMax ReduceMin ReduceL2
+    Softmax LogSoftmax LayerNormalization RMSNormalization GroupNormalization InstanceNormalization ReduceMean ReduceSum ReduceMax ReduceMin ReduceL2
     ReduceSumSquare GlobalAveragePool GlobalMaxPool
 """
 _ROWS = frozenset(_ROWS_NAMES.split())

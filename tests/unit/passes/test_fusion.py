@@ -90,6 +90,12 @@ def test_rms_norm_in_small_ops_is_one_kernel():
     assert [op.type for op in fused.ops] == ["FusedRows"]
 
 
+def test_an_activation_joins_the_group_norm():
+    b = Builder("toy")
+    fused = fuse(b.build(b.silu(b.group_norm(b.input("x", (2, 4, 8, 8)), 2))), TENSORRT)
+    assert shape_of(fused) == [("FusedRows", ("norm", "silu"))]
+
+
 def test_branches_that_meet_are_one_kernel():
     """x/2 · (1 + tanh(x)): neither branch feeds the other until the last product."""
     b = Builder("toy")
