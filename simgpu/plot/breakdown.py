@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.patches import Rectangle
 
-from simgpu.plot.style import FAMILY_NAMES, Theme, dress, headline, new_axes
-from simgpu.plot.timeline import time_unit
+from simgpu.plot.style import dress, headline, new_axes
+from simgpu.report.over_time import time_unit
+from simgpu.report.palette import FAMILY_NAMES, Theme
 from simgpu.units import format_quantity
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from matplotlib.patches import Rectangle
 
-from simgpu.plot.style import BOUNDS, Theme, dress, headline, new_axes
-from simgpu.plot.timeline import time_unit
+from simgpu.plot.style import dress, headline, new_axes
+from simgpu.report.over_time import time_unit
+from simgpu.report.palette import BOUNDS, Theme
 from simgpu.units import format_quantity
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox, IdentityTransform
 
-from simgpu.plot.style import Theme
+from simgpu.report.palette import Theme
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

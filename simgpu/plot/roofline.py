@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,140 +12,23 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import NullFormatter
 
 from simgpu.plot.labels import Label, LabelLayer, Obstacle
-from simgpu.plot.style import DASHES, FAMILY_NAMES, MARKERS, Theme, dress, headline, new_axes
+from simgpu.plot.style import DASHES, MARKERS, dress, headline, new_axes
+from simgpu.report.palette import FAMILY_NAMES, Theme
+from simgpu.report.roofline import Ceiling, Point, roofline_ceilings, roofline_points, whole_model
 from simgpu.units import format_quantity
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-    from simgpu.kernels.kernel import Kernel
     from simgpu.report.report import Report
 
 _AREA_PER_LABEL = 2.8  # the longest kernels get their name on the chart, one for so much of the figure [square inch]
 _LARGEST_POINTS = 13.0  # radius of a kernel that takes all the time [1/72 inch]
 _SMALLEST_POINTS = 1.6
-_SAME_PLACE = 0.15  # kernels of one kind within so much of each other are one point [natural logarithm]
+_NAMED_GPUS = 2  # the ceilings of more GPUs are named in the legend, where their names do not meet
 
 _Line = tuple[Sequence[float], Sequence[float]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
-    """Kernels that do the same work, as one point of the chart.
-
-    Attributes:
-        name: What the kernel is, and the first layer that launches it.
-        count: Kernels in it.
-        intensity_flop_per_byte: Algorithmic FLOP a byte of DRAM traffic. [FLOP/B]
-        l2_intensity_flop_per_byte: The same for L2 traffic. [FLOP/B]
-        rate_flop_per_s: Algorithmic FLOP a second. [FLOP/s]
-        time_s: Their time together. [s]
-        time_fraction: Share of all kernels' time.
-    """
-
-    name: str
-    family: str
-    count: int
-    intensity_flop_per_byte: float
-    l2_intensity_flop_per_byte: float
-    rate_flop_per_s: float
-    time_s: float
-    time_fraction: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ceiling:
-    """A limit of the machine: FLOP/s of a pipe, or bytes/s of a memory level."""
-
-    name: str
-    value: float
-    is_memory: bool = False
-    used: bool = True
-
-
-def roofline_points(report: Report) -> tuple[Point, ...]:
-    """The kernels of a run on the roofline, the longest first; kernels without arithmetic or memory traffic have no place on it."""
-    times, kernels = report.times, report.kernels.kernels
-    total_s = float(times.duration_s.sum())
-    groups: dict[tuple[object, ...], list[int]] = {}
-    for i, kernel in enumerate(kernels):
-        if kernel.flop > 0 and times.dram_bytes[i] > 0 and times.duration_s[i] > 0:
-            place = (math.log(kernel.flop / times.dram_bytes[i]), math.log(kernel.flop / times.duration_s[i]))
-            groups.setdefault((kernel.family, kernel.label, *(round(p / _SAME_PLACE) for p in place)), []).append(i)
-    points = []
-    for members in groups.values():
-        flop, time_s = sum(kernels[i].flop for i in members), float(times.duration_s[members].sum())
-        l2_bytes = float(times.l2_bytes[members].sum())
-        points.append(
-            Point(
-                name=_common_name([kernels[i] for i in members]),
-                family=kernels[members[0]].family,
-                count=len(members),
-                intensity_flop_per_byte=flop / float(times.dram_bytes[members].sum()),
-                l2_intensity_flop_per_byte=flop / l2_bytes if l2_bytes else math.inf,
-                rate_flop_per_s=flop / time_s,
-                time_s=time_s,
-                time_fraction=time_s / total_s,
-            )
-        )
-    return tuple(sorted(points, key=lambda p: -p.time_s))
-
-
-def _common_name(kernels: Sequence[Kernel]) -> str:
-    """One kernel: its op, and what it is if the op has but a number. Several: what their ops' paths have in common, or what they are, and how many."""
-    if len(kernels) == 1:
-        op = kernels[0].op or kernels[0].name
-        return f"{kernels[0].label} {op}" if kernels[0].label and re.fullmatch(r"\D?\d+", op) else op  # "n0" says nothing
-    paths = [k.op.split(".") for k in kernels]
-    head, tail = _shared(paths), _shared([path[::-1] for path in paths])[::-1]
-    if len(head) == min(map(len, paths)):  # several kernels of one op, or an op within another's path
-        return f"{'.'.join(head)} ×{len(kernels)}"
-    if tail and tail != [""]:
-        return f"{'.'.join([*head, '*', *tail])} ×{len(kernels)}"
-    return f"{kernels[0].label or kernels[0].family} ×{len(kernels)}" + (f" in {'.'.join(head)}" if head else "")
-
-
-def _shared(paths: Sequence[Sequence[str]]) -> list[str]:
-    """The parts with which all paths begin."""
-    result: list[str] = []
-    for parts in zip(*paths, strict=False):
-        if len(set(parts)) > 1:
-            break
-        result.append(parts[0])
-    return result
-
-
-def whole_model(report: Report) -> Point:
-    """A run as a single point: all its FLOP over all its DRAM traffic and over its latency."""
-    return Point(
-        name=report.model,
-        family="",
-        count=len(report.kernels),
-        intensity_flop_per_byte=report.intensity_flop_per_byte,
-        l2_intensity_flop_per_byte=report.flop / report.l2_bytes if report.l2_bytes else math.inf,
-        rate_flop_per_s=report.flop_per_s,
-        time_s=report.latency_s,
-        time_fraction=1.0,
-    )
-
-
-def roofline_ceilings(report: Report) -> tuple[Ceiling, ...]:
-    """What limits the kernels of a run: memory levels from DRAM inwards, then the pipes in the formats that it uses, the fastest first."""
-    gpu = report.gpu
-    memory = [Ceiling(name="DRAM", value=gpu.dram.bandwidth_bytes_per_s, is_memory=True)]
-    l2 = gpu.l2.measured_bandwidth_bytes_per_s or (gpu.l2.bandwidth_bytes_per_clk or 0.0) * gpu.clock_hz
-    if gpu.l2.size_bytes and l2:
-        memory.append(Ceiling(name="L2", value=l2, is_memory=True, used=False))
-    memory.append(Ceiling(name="shared memory", value=gpu.sm.count * gpu.shared.bandwidth_bytes_per_clk * gpu.clock_hz, is_memory=True, used=False))
-    used = {(k.dtype, k.pipe) for k in report.kernels.kernels if k.flop > 0}
-    pipes: dict[str, Ceiling] = {}
-    for dtype, pipe in sorted(used | {("fp32", "vector")}):
-        peak = gpu.peak_flop_per_s(dtype, pipe) if pipe in {"tensor", "vector"} else 0.0
-        if peak:
-            name = f"{dtype} {'tensor cores' if pipe == 'tensor' else 'CUDA cores'}"
-            pipes[name] = Ceiling(name=name, value=peak, used=(dtype, pipe) in used)
-    return (*memory, *sorted(pipes.values(), key=lambda c: -c.value))
 
 
 def plot_roofline(reports: Report | Sequence[Report], *, ax: Axes | None = None, theme: str | Theme = "light", levels: bool = True) -> Axes:
@@ -189,15 +70,17 @@ def _frame(ax: Axes, runs: Sequence[Report], scale: float) -> None:
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_xlim(
-        max(min(*x, *inner, peak / slowest / 30) / 2, peak / slowest * 1e-4), max(min(max(x, default=0.0) * 3, peak / slowest * 100), peak / slowest * 3)
+        max(min([*x, *inner, peak / slowest / 30]) / 2, peak / slowest * 1e-4), max(min(max(x, default=0.0) * 3, peak / slowest * 100), peak / slowest * 3)
     )
-    ax.set_ylim(max(min(*y, peak / 30) / 2, peak * 1e-6) / scale, max(*y, peak, 0.0) * 2.2 / scale)
+    ax.set_ylim(max(min([*y, peak / 30]) / 2, peak * 1e-6) / scale, max([*y, peak]) * 2.2 / scale)
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(lambda value, _: f"{value:g}")
         axis.set_minor_formatter(NullFormatter())
 
 
-def _draw_machine(ax: Axes, ceilings: Sequence[Ceiling], color: str, colours: Theme, scale: float, *, gpu_name: str = "") -> tuple[list[Artist], list[_Line]]:
+def _draw_machine(
+    ax: Axes, ceilings: Sequence[Ceiling], color: str, colours: Theme, scale: float, *, gpu_name: str = "", named: bool = True
+) -> tuple[list[Artist], list[_Line]]:
     """The ceilings of one GPU; their labels, and the lines as points."""
     texts: list[Artist] = []
     lines: list[_Line] = []
@@ -218,7 +101,8 @@ def _draw_machine(ax: Axes, ceilings: Sequence[Ceiling], color: str, colours: Th
                 ax.plot([roof * scale / max(c.value for c in ceilings if c.is_memory), x[0]], y, color=color, linewidth=0.9, linestyle=DASHES[2], zorder=2)
         ax.plot(x, y, color=color, linewidth=weight, linestyle=dash, zorder=2, solid_capstyle="round")
         lines.append((x, y))
-        texts.append(_name_line(ax, ceiling, x, value, color if gpu_name else colours.muted, colours, scale, gpu_name))
+        if named:
+            texts.append(_name_line(ax, ceiling, x, value, color if gpu_name else colours.muted, colours, scale, gpu_name))
     return texts, lines
 
 
@@ -279,7 +163,8 @@ def _draw_one(ax: Axes, report: Report, colours: Theme, scale: float, levels: bo
         at, marker = _within(ax, point.intensity_flop_per_byte)
         at_l2 = point.l2_intensity_flop_per_byte
         if levels and rank < named and at_l2 < at:
-            ax.plot([at_l2, at], [rate, rate], color=color, linewidth=0.6, alpha=0.6, zorder=2.5)
+            lines.append(([at_l2, at], [rate, rate]))
+            ax.plot(*lines[-1], color=color, linewidth=0.6, alpha=0.6, zorder=2.5)
             ax.plot(at_l2, rate, "o", markersize=3.5, color=color, markerfacecolor=colours.background, markeredgewidth=0.8, zorder=2.6)
         ax.plot(
             at, rate, marker, markersize=2 * radius, color=color, alpha=0.8, markeredgecolor=colours.background, markeredgewidth=0.7, zorder=3 + 1e-3 * rank
@@ -308,15 +193,20 @@ def _draw_one(ax: Axes, report: Report, colours: Theme, scale: float, levels: bo
 def _draw_several(ax: Axes, runs: Sequence[Report], colours: Theme, scale: float) -> None:
     gpus = list(dict.fromkeys(r.gpu.name for r in runs))
     models = list(dict.fromkeys(r.model for r in runs))
-    by_gpu = len(gpus) > 1
+    by_gpu, crowded = len(gpus) > 1, len(gpus) > _NAMED_GPUS
+    keys: list[Line2D] = []
     texts: list[Artist] = []
     lines: list[_Line] = []
     for i, name in enumerate(gpus):
         of_gpu = [r for r in runs if r.gpu.name == name]
         every = {c.name: c for r in of_gpu for c in roofline_ceilings(r)}
-        best = max((c for c in every.values() if not c.is_memory and c.used), key=lambda c: c.value)
+        pipes = [c for c in every.values() if not c.is_memory]
+        best = max(pipes, key=lambda c: (c.used, c.value))
         color = colours.series[i % len(colours.series)] if by_gpu else colours.ceiling
-        more_texts, more_lines = _draw_machine(ax, [every["DRAM"], best], color, colours, scale, gpu_name=name if by_gpu else "")
+        more_texts, more_lines = _draw_machine(ax, [every["DRAM"], best], color, colours, scale, gpu_name=name if by_gpu else "", named=not crowded)
+        if crowded:
+            peaks = f"{format_quantity(best.value, 'FLOP/s')}, {format_quantity(every['DRAM'].value, 'B/s')}"
+            keys.append(Line2D([], [], color=color, linewidth=2, label=f"{name}: {peaks}"))
         texts += more_texts
         lines += more_lines
     labels: list[Label] = []
@@ -339,7 +229,8 @@ def _draw_several(ax: Axes, runs: Sequence[Report], colours: Theme, scale: float
     layer = LabelLayer(ax, labels, obstacles=obstacles, lines=lines, theme=colours, fontsize=8)
     layer.texts = texts
     tints = [colours.ink if by_gpu else colours.series[i % len(colours.series)] for i in range(len(models))]
-    handles = [Line2D([], [], marker=MARKERS[i % len(MARKERS)], linestyle="", markersize=7, color=tints[i], label=m) for i, m in enumerate(models)]
+    if len(models) > 1 or not by_gpu:
+        keys += [Line2D([], [], marker=MARKERS[i % len(MARKERS)], linestyle="", markersize=7, color=tints[i], label=m) for i, m in enumerate(models)]
     title = f"{' and '.join(models) if len(models) < 3 else f'{len(models)} models'} on {' and '.join(gpus) if len(gpus) < 3 else f'{len(gpus)} GPUs'}"
     settings = list(dict.fromkeys(r.setting for r in runs))
-    headline(ax, title, " · ".join((*settings[:1], "large: the run as a whole, small: its kernels, by time")), colours, legend=handles)
+    headline(ax, title, " · ".join((*settings[:1], "large: the run as a whole, small: its kernels, by time")), colours, legend=keys)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from simgpu.plot.style import MARKERS, Theme, dress, headline, new_axes
+from simgpu.plot.style import MARKERS, dress, headline, new_axes
+from simgpu.report.palette import Theme
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import subprocess
 import sys
@@ -19,7 +20,9 @@ from simgpu.kernels.kernel import Access, Conv, Gemm, Kernel, KernelGraph, Strea
 from simgpu.memory.footprint import Footprint
 from simgpu.plot import breakdown, compare, roofline, style, timeline
 from simgpu.plot.labels import LabelLayer
+from simgpu.report import palette
 from simgpu.report.report import Report
+from simgpu.report.roofline import common_name
 from simgpu.runtime import RUNTIMES
 from simgpu.sim.host import HostCost
 from simgpu.sim.timeline import Timeline
@@ -131,7 +134,7 @@ def test_alike_kernels_are_one_point_and_copies_have_none(report: Report):
     ],
 )
 def test_alike_kernels_are_named_by_what_their_paths_share(ops: list[str], name: str):
-    assert roofline._common_name([kernel(op, CONV, 8.0, label="conv 1×1") for op in ops]) == name
+    assert common_name([kernel(op, CONV, 8.0, label="conv 1×1") for op in ops]) == name
 
 
 def test_the_run_as_a_whole(report: Report):
@@ -239,6 +242,23 @@ def test_the_chart_names_kernels_ceilings_and_shares(report: Report):
     assert [label.text for label in layer.labels] == ["*.conv ×2  57%", "stem.relu  21%", "head.fc  14%"]
 
 
+def test_a_run_without_arithmetic_still_draws(report: Report):
+    idle = dataclasses.replace(report, kernels=KernelGraph([dataclasses.replace(k, flop=0.0) for k in KERNELS], report.kernels.deps))
+    for reports in (idle, [idle, idle]):
+        ax = roofline.plot_roofline(reports)
+        ax.get_figure(root=True).canvas.draw()  # type: ignore[union-attr]
+    assert roofline.roofline_points(idle) == ()
+
+
+def test_ceilings_of_many_gpus_are_named_in_the_legend(report: Report):
+    runs = [dataclasses.replace(report, gpu=toy_gpu(id=name, name=name)) for name in ("one", "two", "three")]
+    ax = roofline.plot_roofline(runs)
+    legend = ax.get_legend()
+    assert legend is not None
+    assert [t.get_text() for t in legend.get_texts()] == [f"{name}: 800 FLOP/s, 10 B/s" for name in ("one", "two", "three")]
+    assert "one DRAM" not in words(ax)
+
+
 def test_labels_cover_neither_each_other_nor_the_rest(report: Report):
     for size in ((4.0, 3.0), (8.0, 5.0)):
         figure = style.new_figure(*size)
@@ -295,13 +315,13 @@ def contrast(a: str, b: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-@pytest.mark.parametrize("look", list(style.THEMES.values()), ids=list(style.THEMES))
-def test_text_and_data_stand_out(look: style.Theme):
+@pytest.mark.parametrize("look", list(palette.THEMES.values()), ids=list(style.THEMES))
+def test_text_and_data_stand_out(look: palette.Theme):
     assert contrast(look.ink, look.background) >= 7  # WCAG 2.1, 1.4.6
     assert contrast(look.muted, look.background) >= 4.5  # 1.4.3
     assert all(contrast(color, look.background) >= 2.2 for color in (*look.families.values(), *look.series))
     assert len(set(look.families.values())) == len(look.families)
-    assert set(look.families) == set(style.FAMILY_NAMES)
+    assert set(look.families) == set(palette.FAMILY_NAMES)
 
 
 # ---- bad input
