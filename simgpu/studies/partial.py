@@ -44,25 +44,19 @@ class PartFile:
         self.path = Path(path)
         self.chunks: dict[int, tuple[str, ...]] = {}
         header = json.dumps({"kind": _KIND, "study": study}).encode() + b"\n"
-        try:
-            self._file: BinaryIO = self.path.open("a+b")
-            _lock(self._file, self.path)
-            self._file.seek(0)
-            good = self._read(header)
-            if good == 0:
-                self._file.truncate(0)
-                self._append(header)
-            else:
-                self._file.truncate(good)
-                self._file.seek(0, os.SEEK_END)
-        except OSError as error:
-            raise OptionError(f"{self.path}: cannot be written, {(error.strerror or str(error)).lower()}") from None
+        with contextlib.ExitStack() as stack:
+            try:
+                self._file: BinaryIO = stack.enter_context(self.path.open("a+b"))
+                self._begin(header)
+            except OSError as error:
+                raise OptionError(f"{self.path}: cannot be written, {(error.strerror or str(error)).lower()}") from None
+            self._open = stack.pop_all()
 
     def __enter__(self) -> PartFile:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self._file.close()
+        self._open.close()
 
     def add(self, chunk: int, lines: Sequence[str]) -> None:
         """Puts a chunk on the disk.
@@ -81,6 +75,15 @@ class PartFile:
     def remove(self) -> None:
         """Deletes the file: the study is finished."""
         self.path.unlink(missing_ok=True)
+
+    def _begin(self, header: bytes) -> None:
+        """Reads what is there and cuts off what is torn."""
+        _lock(self._file, self.path)
+        self._file.seek(0)
+        good = self._read(header)
+        self._file.truncate(good)
+        if good == 0:
+            self._append(header)
 
     def _append(self, data: bytes) -> None:
         self._file.write(data)

@@ -75,7 +75,7 @@ def sweep(
     Raises:
         SimgpuError: Something that a user can fix; what was computed stays in the part file.
 
-    >>> table = sweep("resnet50", "a100", vary={"sm.count": "54:108:54", "dtype": "fp16"}, batch=8)
+    >>> table = sweep("resnet50", "a100", vary={"sm.count": "54:108:54", "dtype": "fp16"}, batch=64)
     >>> table["sm.count"].tolist(), bool(table["latency_s"][0] > table["latency_s"][1])
     ([54, 108], True)
     """
@@ -178,10 +178,9 @@ def _workers(jobs: int | None, backend: str | None, count: int) -> Iterator[Any]
     """A joblib pool: processes here, or the workers of a cluster; None for this process alone."""
     import joblib
 
-    options: dict[str, Any] = {"return_as": "generator_unordered", "pre_dispatch": "3*n_jobs", "batch_size": 1}
     if backend is None:
         processes = jobs or (joblib.cpu_count() if count >= _ALL_CORES_FROM else 1)
-        yield joblib.Parallel(n_jobs=processes, **options) if processes > 1 else None
+        yield joblib_pool(processes) if processes > 1 else None
         return
     address = backend.removeprefix(_DASK)
     try:
@@ -195,4 +194,11 @@ def _workers(jobs: int | None, backend: str | None, count: int) -> Iterator[Any]
     with client, joblib.parallel_config(backend="dask", client=client, wait_for_workers_timeout=_CONNECT_S):
         if not client.ncores():
             raise OptionError(f"{backend}: the scheduler has no workers; start some with `dask worker {address}`")
-        yield joblib.Parallel(n_jobs=jobs or -1, **options)
+        yield joblib_pool(jobs or -1)
+
+
+def joblib_pool(jobs: int) -> Any:
+    """A joblib pool that hands results out as they come and holds few of them."""
+    import joblib
+
+    return joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch="3*n_jobs", batch_size=1)
