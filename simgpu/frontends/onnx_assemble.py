@@ -7,7 +7,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from simgpu.errors import ModelError
-from simgpu.frontends.onnx_idioms import lift_linear, without_nan_guards
+from simgpu.frontends.onnx_idioms import lift_linear, unfold_transposes, without_nan_guards
 from simgpu.frontends.onnx_quantised import fold_quantisation
 from simgpu.frontends.onnx_walk import Walker
 from simgpu.graph.ir import ACTIVATION, CONSTANT, INPUT, WEIGHT, Graph, Op, Tensor
@@ -55,7 +55,7 @@ def assemble(walker: Walker, *, name: str, inputs: Sequence[str], outputs: Mappi
             ops.append(op)
     ops = [op.with_(outputs=_trimmed(op, needed)) for op in reversed(ops)]
     known = dict(walker.tensors)
-    ops = lift_linear(ops, known, made)
+    ops = lift_linear(unfold_transposes(ops, known, made), known, made)
     weights = parameters(ops, known, walker.trained)
     touched = {t: None for t in (*inputs, *(t for op in ops for t in (*op.inputs, *op.outputs)), *made) if t}
     if not ops:

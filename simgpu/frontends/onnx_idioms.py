@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -23,6 +23,25 @@ def without_nan_guards(ops: Sequence[Op], outputs: Iterable[str]) -> Sequence[Op
         return ops
     kept = [op for op in ops if op.outputs[0] not in renamed]
     return [op.with_(inputs=tuple(renamed.get(t, t) for t in op.inputs)) if any(t in renamed for t in op.inputs) else op for op in kept]
+
+
+def unfold_transposes(ops: Sequence[Op], tensors: Mapping[str, Tensor], outputs: Iterable[str]) -> list[Op]:
+    """Ops with Reshape to matrices → Transpose → Reshape back as one Transpose of the last two axes, as torch's exporter found it."""
+    uses = Counter([*(t for op in ops for t in op.inputs if t), *outputs])
+    makers = {op.outputs[0]: op for op in ops if op.type in ("Reshape", "Transpose")}
+    result: dict[str, Op] = {}
+    for last in ops:
+        middle = makers.get(last.inputs[0]) if last.type == "Reshape" else None
+        first = makers.get(middle.inputs[0]) if middle is not None and middle.type == "Transpose" and uses[middle.outputs[0]] == 1 else None
+        if middle is None or first is None or first.type != "Reshape" or middle.attrs.get("perm") != (0, 2, 1) or uses[first.outputs[0]] > 1:
+            continue
+        before, after = tensors[first.inputs[0]].shape, tensors[last.outputs[0]].shape
+        rank = len(before)
+        if rank > 3 and after == (*before[:-2], before[-1], before[-2]) and tensors[first.outputs[0]].shape[1:] == before[-2:]:
+            swap = MappingProxyType({"perm": (*range(rank - 2), rank - 1, rank - 2)})
+            result[last.name] = last.with_(type="Transpose", inputs=first.inputs[:1], attrs=swap)
+            result[middle.name] = result[first.name] = last
+    return [result.get(op.name, op) for op in ops if result.get(op.name, op).name == op.name]
 
 
 def lift_linear(ops: Sequence[Op], tensors: dict[str, Tensor], outputs: Iterable[str]) -> list[Op]:

@@ -221,6 +221,15 @@ def test_guards_against_nan_behind_a_softmax_are_gone():
     assert types(load(model(nodes, {"x": [3, 3]}, ["y"], [array("zero", np.float32(0))]))) == ["Softmax", "MatMul"]
 
 
+def test_a_transpose_of_matrices_in_batches_is_one_transpose():
+    nodes = [node("Reshape", ["x", "flat"], ["a"]), node("Transpose", ["a"], ["b"], perm=[0, 2, 1]), node("Reshape", ["b", "back"], ["y"], "reshape2")]
+    stored = [array("flat", [-1, 5, 7]), array("back", [2, 3, 7, 5])]
+    graph = load(model(nodes, {"x": [2, 3, 5, 7]}, ["y"], stored))
+    assert [(op.type, dict(op.attrs)) for op in graph.ops] == [("Transpose", {"perm": (0, 1, 3, 2)})]
+    other = load(model(nodes, {"x": [6, 35]}, ["y"], stored))  # no such transpose: the matrices were not there before
+    assert types(other) == ["Reshape", "Transpose", "Reshape"]
+
+
 def test_a_gather_of_one_index_is_a_slice():
     nodes = [
         node("Gather", ["x", "last"], ["y"], axis=0),
