@@ -1,0 +1,255 @@
+"""Convolutions on 10 SMs of 10 FLOP a clock at 1 Hz: what each algorithm executes, and when there is a choice."""
+
+from __future__ import annotations
+
+import pytest
+
+from simgpu.cost import conv as formulas
+from tests.toy_costs import AMPERE, KEPLER, LIMITLESS, MAXWELL, VOLTA, compute_gpu, conv, memory_gpu, price
+
+ON_TENSOR = {"dtype": "fp16", "pipe": "tensor", "size": 2.0}
+PLAIN = {"split_k_s": 1e12, "atomic_fraction": 1e-40}  # too dear: splitting the depth, and atomic adds
+
+
+@pytest.fixture(autouse=True)
+def one_tile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Implicit GEMM has tiles of 128 × 128 and never splits, so that padding can be counted in the head."""
+    for direction in ("fwd", "bwd_data", "bwd_weight"):
+        monkeypatch.setitem(formulas._FMA_TILES, direction, ((128, 128),))
+        monkeypatch.setitem(formulas._TENSOR_TILES, direction, ((128, 128),))
+    monkeypatch.setattr(formulas, "_SPLITS", (1,))
+
+
+def priced(problem, capability=KEPLER, *, factors=None, **conditions):
+    """Kepler's libraries have no Winograd kernels."""
+    return price(problem, gpu=compute_gpu(capability), factors={**PLAIN, **(factors or {})}, **conditions)
+
+
+def executed(problem, capability=KEPLER, **conditions):
+    """FLOP executed and the algorithm's name."""
+    times = priced(problem, capability, **conditions)
+    return times.executed_flop[0], times.choice_names()[0]
+
+
+# ---- implicit GEMM
+
+
+def test_forward_is_a_product_of_pixels_filters_and_taps():
+    """8 × 16 pixels, 128 filters of 8 channels and 3 × 3 taps: one tile 72 deep."""
+    flop, name = executed(conv(c=8, h=8, w=16, k=128))
+    assert (flop, name) == (2 * 128 * 128 * 8 * 9, "implicit GEMM 128x128")
+
+
+def test_pixels_and_filters_are_padded_to_tiles_depth_to_steps():
+    """81 pixels as 128, 100 filters as 128, 3 · 9 taps as 32."""
+    flop, _ = executed(conv(c=3, h=9, k=100))
+    assert flop == 2 * 128 * 128 * 32
+
+
+def test_images_share_tiles():
+    """2 images of 8 × 8 fill a tile that one would leave half empty."""
+    one, two = (executed(conv(n=n, c=8, h=8, k=128))[0] for n in (1, 2))
+    assert one == two == 2 * 128 * 128 * 72
+
+
+def test_tensor_cores_pad_channels_to_16_bytes_and_depth_to_32():
+    """3 channels as 8, 9 taps: 72 as 96. 128 filters stay."""
+    flop, _ = executed(conv(c=3, h=8, w=16, k=128, **ON_TENSOR), AMPERE)
+    assert flop == 2 * 128 * 128 * 96
+
+
+def test_tensor_cores_may_pad_each_tap():
+    """8 channels as 32 a tap: 9 · 32 deep."""
+    flop, _ = executed(conv(c=8, h=8, w=16, k=128, **ON_TENSOR), AMPERE, factors={"tensor_tap_channels": 32.0})
+    assert flop == 2 * 128 * 128 * 9 * 32
+
+
+@pytest.mark.parametrize("capability", [KEPLER, MAXWELL])
+def test_pointwise_is_a_plain_product(capability):
+    flop, name = executed(conv(c=64, h=8, w=16, k=128, r=1), capability)
+    assert (flop, name) == (2 * 128 * 128 * 64, "implicit GEMM 128x128")
+
+
+def test_groups_each_have_a_product():
+    """4 groups of 64 → 128 channels, too wide to be joined."""
+    flop, _ = executed(conv(c=4 * 64, h=8, w=16, k=4 * 128, groups=4))
+    assert flop == 4 * 2 * 128 * 128 * 64 * 9
+
+
+def test_narrow_groups_are_joined_block_diagonally():
+    """64 groups of 4 → 4 channels, each padded to 8 and 96 deep, take 64 tiles; as 4 of 64 → 64 channels, mostly zeros, 4 tiles 576 deep."""
+    flop, name = executed(conv(c=256, h=8, w=16, k=256, groups=64, **ON_TENSOR), AMPERE)
+    assert (flop, name) == (4 * 2 * 128 * 128 * 64 * 9, "implicit GEMM 128x128 joined groups")
+
+
+def test_the_time_is_that_of_the_product():
+    """One tile 72 deep on one SM of 10 FLOP a clock."""
+    assert priced(conv(c=8, h=8, w=16, k=128)).duration_s[0] == pytest.approx(2 * 128 * 128 * 72 / 10)
+
+
+def test_cudnn_8_splits_the_depth_of_small_problems():
+    """One tile for 10 SMs, so 8 parts are faster than one."""
+    problem = conv(c=64, h=8, w=16, k=128, r=1)
+    assert executed(problem, factors={"split_k_s": 0.0})[1] == "implicit GEMM 128x128 split-K 8"
+    assert executed(problem, factors={"split_k_s": 0.0}, library_year=2017.0)[1] == "implicit GEMM 128x128"
+
+
+# ---- gradients
+
+
+def test_backward_data_has_the_forward_product_with_channels_and_filters_exchanged():
+    """128 pixels × 128 channels, 8 filters deep times 9 taps."""
+    flop, name = executed(conv(c=128, h=8, w=16, k=8, direction="bwd_data"))
+    assert (flop, name) == (2 * 128 * 128 * 8 * 9, "implicit GEMM 128x128")
+
+
+def test_backward_data_of_stride_2_has_four_phases_of_at_most_four_taps():
+    """Each input pixel of 16 × 32 meets 1, 2, 2 or 4 of the 9 taps, padded to 4: 4 tiles, 4 · 8 deep."""
+    flop, _ = executed(conv(c=128, h=16, w=32, k=8, stride=2, direction="bwd_data"))
+    assert flop == 4 * 2 * 128 * 128 * 8 * 4
+
+
+def test_backward_data_of_a_pointwise_stride_2_leaves_three_phases_empty():
+    """On tensor cores: of 16 × 32 input pixels every fourth has a gradient, one tile. CUDA cores compute the zeros too."""
+    flop, _ = executed(conv(c=128, h=16, w=32, k=32, r=1, stride=2, direction="bwd_data", **ON_TENSOR), AMPERE)
+    assert flop == 2 * 128 * 128 * 32
+    flop, _ = executed(conv(c=128, h=16, w=32, k=32, r=1, stride=2, direction="bwd_data"))
+    assert flop == 4 * 2 * 128 * 128 * 32
+
+
+def test_backward_data_with_few_channels_is_scattered():
+    """3 channels would leave a tile of 128 nearly empty; as 27 columns of a product 128 deep they fill more of it."""
+    flop, name = executed(conv(c=3, h=8, w=16, k=128, direction="bwd_data"), factors={"atomic_fraction": 1.0})
+    assert name == "scatter GEMM 128x128"
+    assert flop == 2 * 128 * 128 * 128
+
+
+def test_backward_weight_is_a_product_over_all_pixels():
+    """16 · 8 … channels and taps: 9 · 16 rows as 256, 128 filters, 2 · 128 pixels deep."""
+    flop, _ = executed(conv(n=2, c=16, h=8, w=16, k=128, direction="bwd_weight"))
+    assert flop == 2 * 256 * 128 * (2 * 128)
+
+
+def test_backward_weight_on_tensor_cores_has_a_product_for_each_tap():
+    flop, _ = executed(conv(n=2, c=128, h=8, w=16, k=128, direction="bwd_weight", **ON_TENSOR), AMPERE)
+    assert flop == 9 * 2 * 128 * 128 * (2 * 128)
+
+
+def test_gradients_have_efficiencies_of_their_own():
+    forward, data = (priced(conv(c=128, h=8, w=16, k=128, r=1, direction=d), factors={"backward_data_efficiency": 0.5}) for d in ("fwd", "bwd_data"))
+    assert data.duration_s[0] == pytest.approx(2 * forward.duration_s[0])
+
+
+# ---- Winograd
+
+
+def test_fused_winograd_replaces_36_multiplies_by_16():
+    """F(2×2, 3×3): 4 outputs of 9 taps from 4 × 4 points. 8 × 16 outputs and 32 filters are one CTA without padding."""
+    problem = conv(c=16, h=8, w=16, k=32)
+    flop, name = executed(problem, VOLTA, library_year=2016.2)
+    assert name == "Winograd F(2x2,3x3) fused 1x8x16"
+    assert flop / problem.flop == 16 / 36
+
+
+def test_non_fused_winograd_replaces_144_multiplies_by_36():
+    """F(4×4, 3×3): 16 outputs of 9 taps from 6 × 6 points. 16 images of 32 × 16 are 16 · 32 tiles, which fill GEMM tiles."""
+    problem = conv(n=16, c=128, h=32, w=16, k=128)
+    flop, name = executed(problem, VOLTA)
+    assert name.startswith("Winograd F(4x4,3x3)")
+    assert flop / problem.flop == 36 / 144
+
+
+def test_winograd_of_5x5_filters_replaces_625_multiplies_by_81():
+    """F(5×5, 5×5): 25 outputs of 25 taps from 9 × 9 points."""
+    problem = conv(n=16, c=128, h=40, w=20, k=128, r=5)
+    flop, name = executed(problem, VOLTA)
+    assert name.startswith("Winograd F(5x5,5x5)")
+    assert flop / problem.flop == 81 / 625
+
+
+def test_non_fused_winograd_pads_the_batch_to_16():
+    """1 image costs as much as 16."""
+    one, sixteen = (executed(conv(n=n, c=128, h=128, w=128, k=128), VOLTA, factors={"winograd_fused_efficiency": 1e-3}) for n in (1, 16))
+    assert one[1].startswith("implicit")  # 36 / 144 · 16 is more than the direct product
+    problem = conv(n=15, c=128, h=128, w=128, k=128)
+    assert executed(problem, VOLTA, factors={"winograd_fused_efficiency": 1e-3})[0] == sixteen[0]
+
+
+@pytest.mark.parametrize("change", [{"stride": 2}, {"dilation": 2}, {"groups": 2}, {"r": 7}, {"r": 1}])
+def test_winograd_needs_dense_3x3_or_5x5_filters_of_stride_1(change):
+    problem = {"n": 16, "c": 128, "h": 32, "w": 16, "k": 128, **change}
+    assert executed(conv(**problem), VOLTA)[1].startswith("implicit GEMM")
+
+
+def test_winograd_came_with_cudnn_5_and_maxwell():
+    problem = conv(n=16, c=128, h=32, w=16, k=128)
+    assert "F(4x4" in executed(problem, MAXWELL)[1]
+    assert "F(2x2" in executed(problem, MAXWELL, library_year=2016.2)[1]
+    assert executed(problem, MAXWELL, library_year=2015.0)[1].startswith("implicit GEMM")
+    assert executed(problem, KEPLER)[1].startswith("implicit GEMM")
+    assert executed(conv(n=16, c=128, h=32, w=16, k=128, **ON_TENSOR), AMPERE)[1].startswith("implicit GEMM")  # tensor cores outrun it
+
+
+def test_transforms_are_paid_in_memory_traffic():
+    """Where memory is slow and arithmetic free, the direct product moves less and wins."""
+    times = price(conv(n=16, c=128, h=32, w=16, k=128), gpu=memory_gpu(l2={"bandwidth_bytes_per_clk": LIMITLESS}))
+    assert times.choice_names()[0].startswith("implicit GEMM")
+
+
+@pytest.mark.parametrize("direction", ["bwd_data", "bwd_weight"])
+def test_gradients_have_winograd_kernels_too(direction):
+    problem = conv(n=16, c=128, h=32, w=16, k=128, direction=direction)
+    flop, name = executed(problem, VOLTA)
+    assert name.startswith("Winograd F(4x4,3x3)")
+    assert flop == problem.flop / 4
+
+
+# ---- depthwise
+
+
+def test_depthwise_runs_a_thread_an_output():
+    """32 channels of 8 × 16 pixels and 9 taps, an instruction a tap: 16 CTAs of 256 outputs on 10 SMs that issue 32 a clock."""
+    problem = conv(c=32, h=8, w=16, k=32, groups=32)
+    times = price(problem, gpu=compute_gpu())
+    assert times.choice_names() == ["direct depthwise"]
+    assert times.ctas[0] == 32 * 8 * 16 / 256
+    assert times.math_s[0] == pytest.approx(32 * 8 * 16 * 9 / (10 * 32))
+    assert times.executed_flop[0] == problem.flop == 2 * 32 * 8 * 16 * 9
+
+
+def test_depthwise_backward_data_meets_a_phase_of_the_taps():
+    """Stride 2: at most 2 × 2 of the 3 × 3 taps reach an input pixel."""
+    times = price(conv(c=32, h=16, w=32, k=32, groups=32, stride=2, direction="bwd_data"), gpu=compute_gpu())
+    assert times.choice_names() == ["direct depthwise"]
+    assert times.math_s[0] == pytest.approx(32 * 16 * 32 * 4 / (10 * 32))
+
+
+def test_depthwise_is_bound_by_memory_where_memory_is_slow():
+    """Each byte of x, w and y once at 10 B/s."""
+    times = price(conv(n=4, c=32, h=8, w=16, k=32, groups=32), gpu=memory_gpu())
+    assert times.bound_names() == ["DRAM"]
+    assert times.duration_s[0] == pytest.approx((2 * 4 * 32 * 8 * 16 * 4 + 32 * 9 * 4) / 10)
+
+
+def test_a_dense_convolution_has_no_depthwise_kernel():
+    assert "depthwise" not in executed(conv(c=1, h=8, w=16, k=128))[1]
+
+
+# ---- costs beside the work
+
+
+def test_a_convolution_has_fixed_costs_and_more_for_each_further_kernel():
+    """5 s once; the fused Winograd kernel has another before it that transforms filters, 7 s."""
+    factors = {"conv_fixed_s": 5.0, "extra_kernel_s": 7.0}
+    direct = priced(conv(c=16, h=8, w=16, k=32, r=1), VOLTA, factors=factors)
+    fused = priced(conv(c=16, h=8, w=16, k=32), VOLTA, factors=factors, library_year=2016.2)
+    assert direct.latency_s[0] == pytest.approx(5.0)
+    assert fused.choice_names()[0].startswith("Winograd F(2x2")
+    assert fused.latency_s[0] == pytest.approx(5.0 + 7.0)
+
+
+def test_energy_follows_what_is_executed():
+    """Winograd's fewer multiplies save energy: 16 / 36 of it."""
+    problem = conv(c=16, h=8, w=16, k=32)
+    times = priced(problem, VOLTA, factors={"flop_energy_j": {"10": 1.0}}, library_year=2016.2)
+    assert times.energy_j[0] == pytest.approx(problem.flop * 16 / 36)
