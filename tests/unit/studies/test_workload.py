@@ -25,14 +25,12 @@ class _Given:
     calibration = None
 
     def price(self, kernels: Any, gpu: Any, *, graph_replay: bool) -> Any:
-        one = runs.times(
-            2.0, 3.0, 1.0, dram_s=(2.0, 0.0, 0.0), math_s=(1.0, 3.0, 0.0), latency_s=(0.0, 0.0, 1.0), energy_j=(5.0, 6.0, 7.0), dram_bytes=(8.0, 0.0, 4.0)
-        )
+        parts = {"dram_s": (2.0, 0.0, 0.0), "math_s": (1.0, 3.0, 0.0), "latency_s": (0.0, 0.0, 1.0)}
+        one = runs.times(2.0, 3.0, 1.0, **parts, energy_j=(5.0, 6.0, 7.0), dram_bytes=(8.0, 0.0, 4.0))
         stretch = np.asarray(gpu.sm.count) / 10.0
-        columns = {
-            name: getattr(one, name) * (stretch if name.endswith("_s") else 1.0 + 0.0 * stretch) for name in one.__dataclass_fields__ if name != "choices"
-        }
-        return type(one)(**{**columns, "choice": np.zeros(columns["duration_s"].shape, dtype=np.int64)})
+        names = [field.name for field in dataclasses.fields(one) if field.name not in ("choice", "choices")]
+        columns = {name: getattr(one, name) * (stretch if name.endswith("_s") else np.ones_like(stretch)) for name in names}
+        return dataclasses.replace(one, **columns, choice=np.zeros(columns["duration_s"].shape, dtype=np.int64))
 
 
 @pytest.fixture
