@@ -12,7 +12,14 @@ from typing import Any
 from simgpu.errors import ModelError, OptionError, did_you_mean
 from simgpu.graph.ir import Graph
 
-_SUFFIXES = {".onnx": "an ONNX model", ".json": "a Hugging Face config", ".py": "a file of network builders"}
+_SUFFIXES = {
+    ".onnx": "an ONNX model",
+    ".json": "a Hugging Face config",
+    ".pt2": "a program saved by torch.export.save",
+    ".py": "a file of network builders",
+}
+# Options that only configs know: with one of them a name that the zoo has too means its config.
+_OF_CONFIGS = frozenset({"phase", "context", "new_tokens", "target_len", "part", "head", "logits", "latent", "experts", "capacity_factor"})
 
 
 def load_model(
@@ -21,7 +28,7 @@ def load_model(
     """The graph of a model.
 
     Args:
-        source: An ONNX file, a Hugging Face config.json (or the folder that holds it), or a name: of the zoo, as timm,
+        source: An ONNX file, a Hugging Face config.json (or the folder that holds it), a saved ExportedProgram (.pt2), or a name: of the zoo, as timm,
             torchvision and Hugging Face spell it, or of a config that is shipped.
         batch: Samples in one run; what the file or network has if None (1 for names).
         shapes: For ONNX: sizes of symbolic dims by name, or whole shapes by input.
@@ -77,8 +84,14 @@ def _load(
             name = next(iter(chosen))
             raise OptionError(f"{source}: an ONNX model has no option '{name}'; bind its symbolic dims with --shape SYMBOL=N or --shape INPUT=1,3,224,224")
         return load_onnx(source, batch=batch, shapes=dict(shapes), allow_unknown=allow_unknown)
+    if kind == "program":
+        from simgpu.frontends.torch import load_exported
+
+        if chosen or batch is not None:
+            raise OptionError(f"{source}: a saved program has the shapes it was exported with; export it again for another batch or size")
+        return load_exported(source)
     chosen["batch"] = batch or 1
-    if kind == "zoo":
+    if kind == "zoo" and not (_OF_CONFIGS & chosen.keys() and _is_config(source)):
         from simgpu.frontends.zoo import load_zoo
 
         return load_zoo(source, **chosen)
@@ -89,19 +102,17 @@ def _load(
 
 
 def _kind(source: str, stat: tuple[int, int, bool] | None) -> str:
-    """onnx, config (a file or folder), named config or zoo."""
+    """onnx, config (a file or folder), program, named config or zoo."""
     suffix = Path(source).suffix.lower()
-    if suffix in (".onnx", ".json"):
+    if suffix in (kinds := {".onnx": "onnx", ".json": "config", ".pt2": "program"}):
         if stat is None:
             raise ModelError(f"{source}: no such file; expected {_SUFFIXES[suffix]}")
-        return "onnx" if suffix == ".onnx" else "config"
+        return kinds[suffix]
     from simgpu.frontends.zoo import zoo_has
 
     if zoo_has(source):
         return "zoo"
-    from simgpu.frontends.config import is_config_name
-
-    if is_config_name(source):
+    if _is_config(source):
         return "named config"
     if stat is not None and stat[2] and (Path(source) / "config.json").is_file():
         return "config"
@@ -109,6 +120,12 @@ def _kind(source: str, stat: tuple[int, int, bool] | None) -> str:
         what = "a folder without a config.json" if stat[2] else f"a file of an unknown kind ('{suffix or 'no suffix'}')"
         raise ModelError(f"{source}: {what}; expected .onnx, a Hugging Face config.json, or a name that `simgpu models` lists")
     return _unknown(source)
+
+
+def _is_config(source: str) -> bool:
+    from simgpu.frontends.config import is_config_name
+
+    return is_config_name(source)
 
 
 def _unknown(source: str) -> str:

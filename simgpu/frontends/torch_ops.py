@@ -357,6 +357,37 @@ def _channel_shuffle(w: Walk, a: Arguments) -> Any:
     return w.reshape(w.transpose(grouped, (0, 2, 1, *range(3, len(rest) + 3))), x.shape)
 
 
+@aten("im2col")
+def _im2col(w: Walk, a: Arguments) -> Any:
+    """Windows of an image side by side: one gather of pixels."""
+    x, pads = a["self"], a.sizes("padding", 2)
+    if any(pads):
+        x = w.op("Pad", x, pads=(0, 0, *pads, 0, 0, *pads))
+    batch, channels = x.shape[:2]
+    shape = w.result()
+    flat = w.reshape(x, (batch, channels, x.elements // (batch * channels)))
+    places = w.constant("pixels", (shape[1] // channels, shape[2]), "int64")
+    return w.reshape(w.op("Gather", flat, places, axis=2), shape)
+
+
+@aten("col2im")
+def _col2im(w: Walk, a: Arguments) -> Any:
+    size, kernel = tuple(a["output_size"]), a.sizes("kernel_size", 2)
+    attrs: dict[str, Any] = {"strides": a.sizes("stride", 2), "dilations": a.sizes("dilation", 2), "pads": a.sizes("padding", 2) * 2}
+    return w.op("Col2Im", a["self"], image_shape=size, block_shape=kernel, **attrs)
+
+
+@aten("unfold")
+def _unfold(w: Walk, a: Arguments) -> Any:
+    """Windows along one axis, which become a last axis."""
+    x = a["self"]
+    rank = len(x.shape)
+    axis = a.axis("dimension", rank)
+    count = w.result()[axis]
+    windows = w.op("Gather", x, w.constant("places", (count, int(a["size"])), "int64"), axis=axis)
+    return w.transpose(windows, (*range(axis + 1), *range(axis + 2, rank + 1), axis + 1))
+
+
 @aten("grid_sampler", "grid_sampler_2d", "grid_sampler_3d")
 def _grid_sample(w: Walk, a: Arguments) -> Any:
     return w.op("GridSample", a["input"], a["grid"])

@@ -224,6 +224,8 @@ class Walk:
             return None
         if base_name(node) in _SIZES:
             return _SIZES[base_name(node)](self, node)
+        if only_written(node):
+            return self._as_torch_says(node, ACTIVATION)
         arguments = Arguments(node, self.resolve)
         if (folded := self._fold(node, arguments)) is not None:
             return folded
@@ -386,6 +388,13 @@ def in_place(node: Node) -> bool:
     """Does the call change its first argument?"""
     name: str = getattr(node.target, "_opname", "")
     return name.endswith("_") and not name.startswith("__")
+
+
+def only_written(node: Node) -> bool:
+    """Is it a slice that is never read, only written into?"""
+    if base_name(node) not in ("slice", "select", "narrow"):
+        return False
+    return bool(node.users) and all((in_place(u) and u.args[0] is node and not u.users) or only_written(u) for u in node.users)
 
 
 def base_name(node: Node) -> str:
