@@ -76,7 +76,8 @@ class Lowering:
     def bytes_of(self, name: str) -> float:
         """Bytes of a tensor. [B]"""
         tensor = self._tensors[name]
-        return float(math.ceil(math.prod(tensor.shape) * self.itemsize(tensor)))
+        size = self._sizes.get(tensor.dtype) or self.itemsize(tensor)
+        return float(math.ceil(math.prod(tensor.shape) * size))
 
     def access(self, name: str) -> Access:
         """All of a tensor's elements, in the buffer that holds them."""
@@ -156,7 +157,7 @@ class Lowering:
         suffix: str = "",
         internal: bool = False,
         repeat: int = 1,
-        after: Iterable[str] = (),
+        after: tuple[str, ...] = (),
     ) -> None:
         """Launches a kernel for an op.
 
@@ -170,7 +171,8 @@ class Lowering:
         reads, writes = tuple(reads), tuple(writes)
         writer = self._writer
         waits = {writer[a.tensor] for a in reads if a.tensor in writer}
-        waits.update(writer[base] for t in after if (base := self.layout(t).base) in writer)
+        if after:
+            waits.update(writer[base] for t in after if (base := self.layout(t).base) in writer)
         index = len(self.kernels)
         for access in writes:
             writer[access.tensor] = index
