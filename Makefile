@@ -20,7 +20,7 @@ LIGHT_RESNET = $$($(BIN)/python -c 'import importlib.util as u, pathlib as p; pr
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n 's/^# \(make\|PYTHON\)/\1/p' Makefile
+	@sed -n -e 's/^# make/make/p' -e 's/^# PYTHON/PYTHON/p' Makefile
 
 # A virtual environment that works here: one that was moved, or whose interpreter went away, is made anew.
 define create_venv

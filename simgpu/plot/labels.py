@@ -103,7 +103,7 @@ class LabelLayer(Artist):
                         continue
                     if any(box.overlaps(other) for other in taken):
                         continue
-                    cost = 0.5 * distance + _covered(box, discs) / pixel**2 + 1.0 * _crossed(box, track) / pixel
+                    cost = 0.5 * distance + _covered(box, discs) / pixel**2 + _crossed(box, track) / pixel + 3.0 * _passed(centre, box, discs)
                     if best is None or cost < best[0]:
                         best = cost, box
             if best is None:
@@ -150,6 +150,15 @@ def _along(corners: Any) -> Any:
     """Points every 4 pixels along a polyline."""
     pieces = [np.linspace(a, b, max(2, min(2000, int(np.hypot(*(b - a)) / 4)))) for a, b in pairwise(corners)]
     return np.concatenate(pieces)
+
+
+def _passed(centre: Any, box: Bbox, discs: Any) -> int:
+    """How many discs other than its own a line from a point to its label runs over."""
+    near = np.clip(centre, (box.x0, box.y0), (box.x1, box.y1))
+    along = centre + np.linspace(0.0, 1.0, 12)[:, None] * (near - centre)
+    others = discs[np.hypot(*(discs[:, :2] - centre).T) > 0.5]
+    gaps = np.hypot(along[:, None, 0] - others[None, :, 0], along[:, None, 1] - others[None, :, 1])
+    return int(np.count_nonzero((gaps < others[None, :, 2]).any(axis=0)))
 
 
 def _crossed(box: Bbox, track: Any) -> float:
