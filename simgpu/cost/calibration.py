@@ -7,7 +7,8 @@ shares, and those of a generation. A generation without a value takes that of th
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
@@ -36,6 +37,7 @@ _GENERATIONS: tuple[tuple[tuple[int, int], str], ...] = (
     ((2, 0), "Fermi"),
     ((1, 0), "Tesla"),
 )
+_NAMES = frozenset(name for _, name in _GENERATIONS)
 
 
 def generation(gpu: GPU) -> str:
@@ -101,19 +103,43 @@ def parse_calibration(text: str, where: str) -> Calibration:
     """A calibration from JSON.
 
     Raises:
-        DataError: Not JSON, or values of parameters that are not described.
+        DataError: Not JSON, or not one value (a number, or numbers by process node) for each parameter that is described;
+            all mistakes are named at once.
     """
     try:
         data = json.loads(text)
         calibration = Calibration(
             parameters=data["parameters"], values=data["values"], inherits=data["inherits"], nearest=data.get("nearest", {}), fit=data.get("fit", {})
         )
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        mistakes = list(_mistakes(calibration))
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{where}: no calibration file ({error}); write one with `simgpu calibrate`") from None
-    unknown = sorted({name for group in calibration.values.values() for name in group} - set(calibration.parameters))
-    if unknown:
-        raise DataError(f"{where}: values for parameters that are not described: {', '.join(unknown)}")
+    if mistakes:
+        raise DataError(f"{where}: {'; '.join(mistakes)}")
     return calibration
+
+
+def _mistakes(calibration: Calibration) -> Iterator[str]:
+    """What no calibration may have, in words."""
+    described = set(calibration.parameters)
+    if unknown := sorted({name for group in calibration.values.values() for name in group} - described):
+        yield f"values for parameters that are not described: {', '.join(unknown)}"
+    if missing := sorted(described - set(calibration.values.get(COMMON, {}))):
+        yield f"parameters without a value under '{COMMON}', which every GPU falls back to: {', '.join(missing)}"
+    for place, group in calibration.values.items():
+        for name, value in group.items():
+            numbers = list(value.values()) if isinstance(value, Mapping) else [value]
+            if not numbers or not all(isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in numbers):
+                yield f"{place}.{name} is {json.dumps(value)}, expected a number, or numbers by process node"
+    for relatives in (calibration.inherits, calibration.nearest):
+        if strange := sorted({name for pair in relatives.items() for name in pair} - _NAMES):
+            yield f"no such generation: {', '.join(strange)}; expected {', '.join(sorted(_NAMES))}"
+    for name in calibration.inherits:
+        seen = [name]
+        while (name := calibration.inherits.get(name, "")) and name not in seen:
+            seen.append(name)
+        if name == seen[0]:
+            yield f"inherits in a loop: {' → '.join((*seen, name))}"
 
 
 @cache
