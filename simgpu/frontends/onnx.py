@@ -109,7 +109,8 @@ def _graph(model: onnx.ModelProto, where: str, folder: Path, batch: int | None, 
         symbols=binding.symbols,
         opset=opset,
         allow_unknown=allow_unknown,
-        rebase=binding.rebase,
+        batch=binding.batch,
+        fixed=binding.fixed,
     )
     if opset not in OPSETS:
         walker.assume(f"the file uses opset {opset}; simgpu knows opset {OPSETS[0]} to {OPSETS[-1]}")
@@ -129,6 +130,9 @@ def _graph(model: onnx.ModelProto, where: str, folder: Path, batch: int | None, 
         raise
     if not allow_unknown:
         check_supported(walker.unknown, where)
+    if walker.fixed_shapes:
+        first, count = walker.fixed_shapes[0], len(walker.fixed_shapes)
+        walker.assume(f"shapes that the file fixes to batch 1 ({count}, the first at node '{first}') grow to batch {binding.batch}")
     for op in walker.unknown:
         walker.assume(f"node '{op.name}': operator '{op.type}' is not known; it is priced as memory traffic")
     named = dict(zip((info.name for info in proto.output), outputs, strict=True))

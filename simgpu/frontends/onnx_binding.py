@@ -20,7 +20,7 @@ class Binding:
 
     Attributes:
         shapes: By input. symbols: Values of symbolic dimensions. values: Of scalar inputs that the user gave.
-        rebase: The batch that a file written for batch 1 is run at; 1 = as written.
+        batch: What the first dimensions were bound to. fixed: The file says 1 there.
     """
 
     def __init__(
@@ -37,7 +37,8 @@ class Binding:
         self.symbols: dict[str, int] = {}
         self.values: dict[str, Array] = {}
         self.assumptions: list[str] = []
-        self.rebase = 1
+        self.batch = 1
+        self.fixed = False
         written = {d for info in others for d in value_shape(info, where)[0] or () if isinstance(d, str)}
         symbols = {d for shape in dims.values() for d in shape or () if isinstance(d, str)}
         self._check(batch, given, (*dims, *sorted(symbols)), written)
@@ -96,7 +97,7 @@ class Binding:
         if not named:
             named = {d for d in first if isinstance(d, str) and d in free and not _OTHER_NAMES.search(d)}
         nameless = [name for name, shape in dims.items() if shape and shape[0] is None]
-        size = batch or 1
+        size = self.batch = batch or 1
         if named or nameless:
             self.symbols.update(dict.fromkeys(named, size))
             for name in nameless:
@@ -115,7 +116,7 @@ class Binding:
             raise ShapeError(f"{self.where}: batch {batch} cannot be bound, the first dimensions are fixed: {fixed}; export the model with a dynamic batch")
         for name in ones:
             dims[name] = (batch, *(dims[name] or ())[1:])
-        self.rebase = batch
+        self.batch, self.fixed = batch, True
         self.assumptions.append(f"the file is written for batch 1; batch {batch} is set in {', '.join(ones)} and in the shapes derived from it")
 
 

@@ -14,6 +14,7 @@ import onnx
 
 from simgpu.errors import ModelError, ShapeError, SimgpuError
 from simgpu.frontends.onnx_fold import evaluate
+from simgpu.frontends.onnx_operands import absorb, rebased
 from simgpu.frontends.onnx_order import MAX_DEPTH, in_order, module_path
 from simgpu.frontends.onnx_order import label as label_of
 from simgpu.frontends.onnx_proto import (
@@ -33,34 +34,6 @@ from simgpu.ops.registry import Spec, UnknownOperandError, infer_op, rules
 MAX_NODES = 200_000  # of the file; GPT-3's 96 layers take 5 000
 MAX_UNROLLED = 20_000  # that loops and functions add
 MAX_TRIPS = 2_000  # of one loop
-
-# Little operands that become attributes: op type → {input index: name}.
-OPERANDS: Mapping[str, Mapping[int, str]] = {
-    "Reshape": {1: "shape"},
-    "Expand": {1: "shape"},
-    "Tile": {1: "repeats"},
-    "Slice": {1: "starts", 2: "ends", 3: "axes", 4: "steps"},
-    "Pad": {1: "pads", 2: "constant_value", 3: "axes"},
-    "Squeeze": {1: "axes"},
-    "Unsqueeze": {1: "axes"},
-    "Split": {1: "split"},
-    "Resize": {2: "scales", 3: "sizes"},
-    "Upsample": {1: "scales"},
-    "TopK": {1: "k"},
-    "CumSum": {1: "axis"},
-    "Trilu": {1: "k"},
-    "Clip": {1: "min", 2: "max"},
-    "OneHot": {1: "depth"},
-    "NonMaxSuppression": {2: "max_output_boxes_per_class", 3: "iou_threshold", 4: "score_threshold"},
-    "CenterCropPad": {1: "shape"},
-    "Col2Im": {1: "image_shape", 2: "block_shape"},
-    "AffineGrid": {1: "size"},
-    "MaxUnpool": {2: "output_shape"},
-    "DFT": {1: "dft_length", 2: "axis"},
-    **{f"Reduce{kind}": {1: "axes"} for kind in ("Sum", "Mean", "Max", "Min", "Prod", "L1", "L2", "SumSquare", "LogSum", "LogSumExp")},
-}
-_SCALARS = frozenset({"k", "axis", "depth", "min", "max", "constant_value", "max_output_boxes_per_class", "iou_threshold", "score_threshold", "dft_length"})
-_UNUSED = {"Resize": 1, "Dropout": 1}  # inputs that change no shape: the roi, the ratio; from this index on if unknown
 
 _RANDOM = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"})
 _NEVER_OFFLINE = _RANDOM | {"DequantizeLinear", "QuantizeLinear", "DynamicQuantizeLinear"}
@@ -108,7 +81,8 @@ class Walker:
         symbols: Symbolic dimensions that are bound.
         opset: Version of the standard operators.
         allow_unknown: Keep op types without a rule.
-        rebase: The model was written for batch 1 and is run at this batch; 1 = as written.
+        batch: What the batch was bound to; shapes that the file fixes to batch 1 grow with it.
+        fixed: The file itself says batch 1, so a shape (1, -1) means the batch too.
     """
 
     def __init__(
@@ -120,7 +94,8 @@ class Walker:
         symbols: Mapping[str, int],
         opset: int,
         allow_unknown: bool,
-        rebase: int = 1,
+        batch: int = 1,
+        fixed: bool = False,
     ) -> None:
         self.where = where
         self.folder = folder
@@ -128,7 +103,8 @@ class Walker:
         self.symbols = symbols
         self.opset = opset
         self.allow_unknown = allow_unknown
-        self.rebase = rebase
+        self.batch = batch
+        self.fixed = fixed
         self.tensors: dict[str, Tensor] = {}
         self.values: dict[str, Array] = {}
         self.sequences: dict[str, tuple[str, ...]] = {}
@@ -137,6 +113,7 @@ class Walker:
         self.ops: list[Op] = []
         self.unknown: list[Op] = []
         self.assumptions: dict[str, None] = {}
+        self.fixed_shapes: list[str] = []
         self._num_nodes = self._num_unrolled = 0
         self._taken: dict[str, int] = {}
         self._stored: dict[str, str] = {}
@@ -326,7 +303,9 @@ class Walker:
         """
         if kind == "Identity" or (kind == "Dropout" and len(outputs) == 1):
             return [inputs[0]]
-        inputs, attrs = self._absorb(kind, inputs, dict(attrs))
+        inputs, attrs = absorb(kind, inputs, attrs, self.values, self.opset)
+        if self.batch > 1:
+            attrs = self._rebased(kind, inputs, attrs, name)
         op = Op(name=self._unique(name), type=kind, inputs=tuple(inputs), outputs=tuple(outputs), attrs=MappingProxyType(attrs), scope=self._scope_path)
         tensors = [self.tensors[t] if t else None for t in inputs]
         where = f"{self.where}: node '{name}' ({kind})"
@@ -373,47 +352,15 @@ class Walker:
             return True
         return sum(t.elements for t in weights) == sum(math.prod(shape) for shape, _ in specs) and all(self.uses.get(t.name, 0) <= 1 for t in weights)
 
-    def _absorb(self, kind: str, inputs: Sequence[str], attrs: dict[str, Attr]) -> tuple[list[str], dict[str, Attr]]:
-        """Little operands of known value become attributes; then the inputs left out at the end go."""
-        kept = list(inputs)
-        names = OPERANDS.get(kind, {})
-        if kind == "Resize" and len(kept) == 2:  # opset 10: x, scales
-            names = {1: "scales"}
-        for i, name in names.items():
-            if i < len(kept) and kept[i] and kept[i] in self.values:
-                value = self.values[kept[i]]
-                if not value.size and name in ("scales", "sizes", "axes"):
-                    kept[i] = ""
-                    continue
-                plain = value.reshape(-1).tolist()
-                if value.size and value.size <= 1024 and (name not in _SCALARS or value.size == 1):
-                    attrs[name] = plain[0] if name in _SCALARS else tuple(plain)
-                    kept[i] = ""
-                elif not value.size and name == "shape":
-                    attrs[name] = ()
-                    kept[i] = ""
-        if kind in _UNUSED:
-            kept = [t if i < _UNUSED[kind] or (t and t not in self.values and i in names) else "" for i, t in enumerate(kept)]
-        while kept and not kept[-1]:
-            kept.pop()
-        if kind in ("Softmax", "LogSoftmax", "Hardmax") and self.opset < 13:
-            attrs.setdefault("axis", 1)
-        if self.rebase > 1:
-            self._rebase(kind, kept, attrs)
-        return kept, attrs
-
-    def _rebase(self, kind: str, inputs: Sequence[str], attrs: dict[str, Attr]) -> None:
-        """Shapes written for batch 1 meet a larger batch: their first dimension grows with it."""
-        wanted = attrs.get("shape" if kind == "Reshape" else "sizes" if kind == "Resize" else "")
-        if not isinstance(wanted, tuple) or not wanted or not inputs or self.tensors[inputs[0]].kind == CONSTANT:
-            return
-        x = self.shape(inputs[0])
-        if x[:1] != (self.rebase,) and kind == "Resize":
-            return
-        if (-1 in wanted and wanted[0] == 1 and x[:1] == (self.rebase,)) or kind == "Resize" or math.prod(wanted) * self.rebase == math.prod(x):
-            if not isinstance(wanted[0], int) or wanted[0] < 1:
-                return
-            attrs["shape" if kind == "Reshape" else "sizes"] = (wanted[0] * self.rebase, *wanted[1:])
+    def _rebased(self, kind: str, inputs: Sequence[str], attrs: dict[str, Attr], name: str) -> dict[str, Attr]:
+        """Shapes that the file fixes to batch 1 meet a larger batch and grow with it."""
+        x = self.tensors.get(inputs[0]) if inputs else None
+        if x is None or x.kind == CONSTANT:
+            return attrs
+        result = rebased(kind, x.shape, attrs, self.batch, fixed=self.fixed)
+        if result is not attrs and not self.fixed:
+            self.fixed_shapes.append(name)
+        return result
 
     def _infer(self, op: Op, tensors: Sequence[Tensor | None], infos: Iterable[onnx.ValueInfoProto | None], where: str) -> tuple[Op, Sequence[Spec]]:
         specs: list[Spec] = []

@@ -45,6 +45,14 @@ def test_a_file_written_for_batch_1_runs_at_another():
     assert any("written for batch 1; batch 8 is set" in note for note in graph.assumptions)
 
 
+def test_shapes_that_an_exporter_fixed_to_batch_1_grow_with_it():
+    """torch.export writes 1 into shapes when the example had batch 1, though the file calls the batch dynamic."""
+    nodes = [node("Reshape", ["x", "split"], ["y"]), node("Transpose", ["y"], ["z"], perm=[1, 2, 0, 3])]
+    graph = load(model(nodes, {"x": ["S", "batch", 12]}, ["z"], [array("split", [7, 1, 3, 4])]), batch=5, shapes={"S": 7})
+    assert graph["z"].shape == (5, 3, 7, 4)
+    assert graph.assumptions == ("shapes that the file fixes to batch 1 (1, the first at node 'reshape') grow to batch 5",)
+
+
 # ---- binding
 
 
