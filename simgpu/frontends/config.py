@@ -17,7 +17,7 @@ from typing import Any
 
 from simgpu.data_paths import search_dirs
 from simgpu.errors import ModelError, ShapeError, did_you_mean
-from simgpu.frontends.hf import bert, decoders, diffusion, swin, t5, vision, whisper
+from simgpu.frontends.hf import bert, decoders, diffusion, gpt, swin, t5, vision, whisper
 from simgpu.frontends.hf.decoder import Decoder
 from simgpu.frontends.hf.fields import Fields, short
 from simgpu.frontends.hf.request import Request
@@ -44,18 +44,18 @@ FAMILIES: Mapping[str, Family] = {
     "gemma": _causal(decoders.gemma),
     "gemma2": _causal(decoders.gemma2),
     "gemma3_text": _causal(decoders.gemma3),
-    "phi": _causal(decoders.phi),
+    "phi": _causal(gpt.phi),
     "phi3": _causal(decoders.phi3),
-    "falcon": _causal(decoders.falcon),
-    "RefinedWeb": _causal(decoders.falcon),
-    "RefinedWebModel": _causal(decoders.falcon),
+    "falcon": _causal(gpt.falcon),
+    "RefinedWeb": _causal(gpt.falcon),
+    "RefinedWebModel": _causal(gpt.falcon),
     "deepseek_v2": _causal(decoders.deepseek_v2),
     "deepseek_v3": _causal(decoders.deepseek_v3),
-    "gpt2": _causal(decoders.gpt2),
-    "gptj": _causal(decoders.gptj),
-    "gpt_neo": _causal(decoders.gpt_neo),
-    "gpt_neox": _causal(decoders.gpt_neox),
-    "opt": _causal(decoders.opt),
+    "gpt2": _causal(gpt.gpt2),
+    "gptj": _causal(gpt.gptj),
+    "gpt_neo": _causal(gpt.gpt_neo),
+    "gpt_neox": _causal(gpt.gpt_neox),
+    "opt": _causal(gpt.opt),
     "bert": bert.bert,
     "roberta": bert.roberta,
     "xlm-roberta": bert.roberta,
