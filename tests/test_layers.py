@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 
 # Lowest layer first; a module may import from lower layers and from its own package.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "units", "dtypes", "runtime", "yaml_text", "data_paths"),
+    ("errors", "units", "dtypes", "runtime", "yaml_text", "data_paths", "measure"),
     ("graph", "arch"),
     ("ops", "precision"),
     ("frontends",),

@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "gpus": ("simgpu.cli.gpus", "List the GPUs by generation."),
     "validate": ("simgpu.cli.validate", "Compare predictions with measured times."),
     "calibrate": ("simgpu.cli.calibrate", "Refit the factors that no datasheet states on measured times."),
+    "measure": ("simgpu.cli.measure", "Measure kernels and networks on this machine's GPU."),
 }
 
 
@@ -57,7 +58,7 @@ def cli() -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line; the exit status. Never raises for a user's mistake."""
     try:
-        cli.main(args=None if argv is None else list(argv), prog_name="simgpu", standalone_mode=False)
+        status = cli.main(args=None if argv is None else list(argv), prog_name="simgpu", standalone_mode=False)
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.ClickException as error:
@@ -72,4 +73,4 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
-    return 0
+    return status if isinstance(status, int) else 0  # `ctx.exit(status)` ends a command with its status as the value

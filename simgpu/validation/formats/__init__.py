@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from simgpu.errors import DataError, did_you_mean
-from simgpu.validation.formats import aiconfigurator, convnetbench, deepbench, llmcompass, neusight
+from simgpu.validation.formats import aiconfigurator, convnetbench, deepbench, llmcompass, measure, neusight
 from simgpu.validation.formats.build import skip
 from simgpu.validation.kernels import Case
 from simgpu.validation.score import Skipped
@@ -121,6 +121,12 @@ FORMATS: tuple[Format, ...] = (
         _counters,
         optional="problem dram_read_sectors dram_write_sectors l2_read_hit_sectors l2_read_miss_sectors l2_write_hit_sectors l1_read_hit l1_read_miss "
         "shared_accesses num_idle_sms",
+    ),
+    _format(
+        "simgpu measure",
+        "source gpu family dtype op batch m n k c h w filters r stride groups layout rows cols heads kv_heads q_len kv_len head_dim causal runtime l2 time_ms",
+        measure.kernel,
+        optional="device driver torch cuda power_limit_w date fastest_ms repeats sm_clock_mhz power_w note",
     ),
     _format("collective, aiconfigurator", "source gpu op_name dtype num_gpus message_size time_ms", aiconfigurator.collective),
 )
