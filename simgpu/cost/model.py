@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import SimpleNamespace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -54,12 +55,14 @@ class Group:
     problem: Any
 
 
+_GROUPS: WeakKeyDictionary[KernelGraph, tuple[Group, ...]] = WeakKeyDictionary()
+
+
 def groups_of(graph: KernelGraph) -> tuple[Group, ...]:
-    """The kernels grouped by formula, pipe and direction, equal problems once; kept with the graph."""
-    cached: tuple[Group, ...] | None = graph.__dict__.get("_cost_groups")
-    if cached is None:
-        cached = graph.__dict__["_cost_groups"] = tuple(_groups(graph))
-    return cached
+    """The kernels grouped by what one formula call prices, equal problems once; kept as long as the graph is."""
+    if graph not in _GROUPS:
+        _GROUPS[graph] = tuple(_groups(graph))
+    return _GROUPS[graph]
 
 
 def _kind(kernel: Kernel) -> tuple[Any, ...]:
@@ -92,6 +95,9 @@ def _groups(graph: KernelGraph) -> list[Group]:
     return result
 
 
+_ARRAYS = tuple(field.name for field in fields(KernelTimes) if field.name not in ("choice", "choices"))
+
+
 class CostModel:
     """Prices kernel graphs.
 
@@ -107,7 +113,7 @@ class CostModel:
 
         Args:
             kernels: What to run.
-            gpu: On what; its fields may be arrays (designs, 1).
+            gpu: On what; its fields may be arrays (designs, 1), and if any is, the number of SMs is one too.
             load_s: How long the GPU has been under this load, per kernel or for all; decides how far the clock has
                 settled at what the power limit allows. [s]
             graph_replay: The gap between kernels is that of a replayed graph.
@@ -115,7 +121,7 @@ class CostModel:
         """
         m = machine(gpu, self.calibration, library_year)
         shape = (len(kernels),) if np.ndim(m.num_sms) == 0 else (np.shape(m.num_sms)[0], len(kernels))
-        out = {name: np.zeros(shape) for name in _FIELDS}
+        out = {name: np.zeros(shape) for name in _ARRAYS}
         choice = np.zeros(shape, dtype=np.int64)
         names: list[str] = [""]
         load = np.broadcast_to(np.asarray(load_s, dtype=float), (len(kernels),))
@@ -169,24 +175,3 @@ class CostModel:
             "clock_hz": clock_hz,
         }
         return times, parts.choice, parts.choices
-
-
-_FIELDS = (
-    "duration_s",
-    "math_s",
-    "shared_s",
-    "l2_s",
-    "dram_s",
-    "latency_s",
-    "roofline_s",
-    "own_roofline_s",
-    "executed_flop",
-    "dram_bytes",
-    "l2_bytes",
-    "ctas",
-    "waves",
-    "occupancy_fraction",
-    "sm_fraction",
-    "energy_j",
-    "clock_hz",
-)
