@@ -1,8 +1,9 @@
-# make demo    the main job on a bare machine: installs into .venv, runs, writes pictures into demo/
-# make test    everything CI checks: ruff, mypy, pytest with doctests, README and notebooks
-# make readme  renews the outputs and pictures in the README
-# make bench   speed, printed against its limits
-# PYTHON=…     the interpreter to build .venv with (3.11 or newer)
+# make demo      the main job on a bare machine: installs into .venv, runs, writes pictures into demo/
+# make test      everything CI checks: ruff, mypy, pytest with doctests, README and notebooks
+# make coverage  the tests again, counting the lines they reach
+# make readme    renews the outputs and pictures in the README
+# make bench     speed, printed against its limits
+# PYTHON=…       the interpreter to build .venv with (3.11 or newer)
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
@@ -16,7 +17,7 @@ DEV := $(VENV)/installed-dev-$(KEY)
 $(shell { $(BIN)/python -c '' && test -x $(BIN)/simgpu; } 2>/dev/null || rm -f $(VENV)/installed-*)
 LIGHT_RESNET = $$($(BIN)/python -c 'import importlib.util as u, pathlib as p; print(p.Path(u.find_spec("onnx").origin).parent / "backend/test/data/light/light_resnet50.onnx")')
 
-.PHONY: help demo test lint check-types pytest bench readme clean
+.PHONY: help demo test lint check-types pytest coverage bench readme clean
 .DEFAULT_GOAL := help
 
 help:
@@ -62,6 +63,9 @@ check-types: $(DEV)
 
 pytest: $(DEV)
 	$(BIN)/python -m pytest
+
+coverage: $(DEV)
+	$(BIN)/python -m pytest --cov=simgpu --cov-report=term --cov-fail-under=85
 
 # writes what the README's commands print, and their pictures, into the README
 readme: $(DEV)
