@@ -111,3 +111,36 @@ def format_quantity(value: float, unit: str, digits: int = 3) -> str:
 def _round(value: float, digits: int) -> str:
     text = f"{value:.{digits}g}"
     return f"{value:.0f}" if "e" in text else text
+
+
+# What a name may end in → its unit; longer endings first.
+_ENDINGS = {
+    "_bytes_per_clk": "B/clk",
+    "_bytes_per_s": "B/s",
+    "_flop_per_byte": "FLOP/B",
+    "_flop_per_s": "FLOP/s",
+    "_per_s": "1/s",
+    "_bytes": "B",
+    "_flop": "FLOP",
+    "_bits": "bit",
+    "_clk": "clk",
+    "_mm2": "mm2",
+    "_usd": "USD",
+    "_nm": "nm",
+    "_hz": "Hz",
+    "_s": "s",
+    "_j": "J",
+    "_w": "W",
+}
+
+
+def split_unit(name: str) -> tuple[str, str]:
+    """The name of a field or column without its unit, and the SI unit.
+
+    >>> split_unit("dram.bandwidth_bytes_per_s"), split_unit("latency_s"), split_unit("sm.count")
+    (('dram.bandwidth', 'B/s'), ('latency', 's'), ('sm.count', ''))
+    """
+    for ending, unit in _ENDINGS.items():
+        if name.endswith(ending):
+            return name.removesuffix(ending), unit
+    return name, ""

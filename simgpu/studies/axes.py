@@ -69,7 +69,7 @@ class Axis:
         else:
             values = self.low + (self.high - self.low) * quantile
         rounded = np.array([float(f"{value:.{_DRAWN_DIGITS}g}") for value in values])
-        return np.asarray(np.round(rounded) if _is_count(self.name) else rounded)
+        return np.asarray(np.round(rounded) if is_count(self.name) else rounded)
 
 
 def as_column(points: Sequence[Any]) -> NDArray[Any]:
@@ -137,7 +137,8 @@ def _identified(name: str) -> tuple[str, str]:
     return (f"{field.path}.{row}" if row else field.path), field.unit
 
 
-def _is_count(name: str) -> bool:
+def is_count(name: str) -> bool:
+    """Whether only whole numbers make sense of it."""
     if name in WHOLE_SETTINGS:
         return True
     found = schema().find(name)
@@ -211,7 +212,7 @@ def _given(name: str, values: list[Any]) -> tuple[Any, ...]:
     for value in values:
         if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating) or not math.isfinite(value):
             raise OptionError(f"{name}: expected finite numbers, got {value!r}")
-        if _is_count(name) and value != round(value):
+        if is_count(name) and value != round(value):
             raise OptionError(f"{name}: expected whole numbers, got {value:g}")
         if name in WHOLE_SETTINGS and value < 1:
             raise OptionError(f"{name}: expected whole numbers of 1 or more, got {value:g}")
@@ -220,7 +221,7 @@ def _given(name: str, values: list[Any]) -> tuple[Any, ...]:
 
 def _tidy(name: str, values: list[float]) -> tuple[Any, ...]:
     """Points of a range, without the noise of the last digits; counts are rounded, and then each is there once."""
-    if _is_count(name):
+    if is_count(name):
         values = [float(value) for value in dict.fromkeys(round(value) for value in values)]
     return _given(name, list(dict.fromkeys(float(f"{value:.{_DIGITS}g}") for value in values)))
 

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from simgpu.arch.schema import schema
 from simgpu.report.text import columns, joined, percent
 from simgpu.studies.table import Table
-from simgpu.units import format_quantity
+from simgpu.units import format_quantity, split_unit
 
 _ALWAYS = ("model", "gpu", "batch", "dtype", "runtime")
 
@@ -47,10 +46,6 @@ def format_study(table: Table, *, width: int = 100, top: int = 10) -> str:
 # Outputs that the list shows, the first to go without where the page is narrow last.
 _OUTPUTS = ("latency_s", "bound", "throughput_per_s", "mfu_fraction", "energy_j", "power_w", "clock_hz")
 _HEADERS = {"latency_s": "latency", "throughput_per_s": "samples/s", "energy_j": "energy", "power_w": "power", "clock_hz": "clock", "mfu_fraction": "MFU"}
-_UNITS = {
-    "_bytes_per_s": "B/s", "_bytes_per_clk": "B/clk", "_flop_per_s": "FLOP/s", "_bytes": "B", "_hz": "Hz", "_s": "s", "_j": "J", "_w": "W", "_nm": "nm",
-    "_mm2": "mm2", "_usd": "USD",
-}  # fmt: skip
 
 
 def _listed(table: Table, varied: Sequence[str], rows: Sequence[int], width: int) -> list[str]:
@@ -66,21 +61,7 @@ def _listed(table: Table, varied: Sequence[str], rows: Sequence[int], width: int
 
 def heading(column: str) -> str:
     """What people call a column: "dram.bandwidth", "latency"."""
-    found = schema().find(column)
-    return found[0].key if found and not found[1] else _HEADERS.get(column, column)
-
-
-def unit_of(column: str) -> str:
-    """The SI unit that the name of a column ends in.
-
-    >>> unit_of("dram.bandwidth_bytes_per_s"), unit_of("latency_s"), unit_of("sm.count")
-    ('B/s', 's', '')
-    """
-    if (found := schema().find(column)) is not None:
-        return found[0].unit
-    if column.endswith("_per_s"):
-        return "1/s"
-    return next((unit for suffix, unit in _UNITS.items() if column.endswith(suffix)), "")
+    return _HEADERS.get(column, split_unit(column)[0])
 
 
 def show(column: str, value: Any) -> str:
@@ -89,7 +70,7 @@ def show(column: str, value: Any) -> str:
         return str(value)
     if column.endswith("_fraction") and "." not in column:
         return percent(float(value))
-    unit = unit_of(column)
+    unit = split_unit(column)[1]
     if unit == "B":
         return format_quantity(float(value), "iB")
     if unit == "1/s":

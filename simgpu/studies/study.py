@@ -181,7 +181,7 @@ def chunks_of(study: Study) -> list[Chunk]:
         settings = {**study.settings, **{name: designs.columns[name][members[0]] for name in varied}}
         gpu = base_gpu(settings["gpu"], study.overrides)
         fields = study.fields(members)
-        groups = list(alike(with_designs(gpu, fields))) if fields else [np.arange(len(members))]
+        groups = [group for _, group in alike(with_designs(gpu, fields))] if fields else [np.arange(len(members))]
         for group in groups:
             index = members[group]
             for piece in np.split(index, range(CHUNK, len(index), CHUNK)):

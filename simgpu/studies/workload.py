@@ -7,8 +7,8 @@ as a single GPU, and through the closed form of one stream instead of the event 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -144,18 +144,21 @@ def with_designs(gpu: GPU, fields: Mapping[str, NDArray[Any]]) -> GPU:
     return override_gpu(gpu, {"sm.count": np.full((count, 1), gpu.sm.count), **arrays})
 
 
-def alike(gpu: GPU) -> Iterator[NDArray[np.int64]]:
-    """Groups of designs for which libraries launch the same kernels: those with the same units, which decide what is computed in which format."""
+def alike(gpu: GPU) -> list[tuple[tuple[bool, ...], NDArray[np.int64]]]:
+    """Groups of designs for which libraries launch the same kernels: those with the same units, which decide what is computed in which format.
+
+    Returns:
+        For each group which units it has, and its designs; in the order of their first ones.
+    """
     has: list[Any] = []
     fp32 = gpu.vector_flop_per_clk("fp32")
     for name in DTYPES:
         vector = gpu.vector_flop_per_clk(name)
         has += [np.asarray(gpu.tensor_flop_per_clk(name)) > 0, np.asarray(vector) > 0, np.asarray(vector) >= fp32]
     columns = np.broadcast_arrays(*(np.reshape(one, -1) for one in (*has, gpu.sm.count)))[:-1]
-    kinds, kind = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)
-    first = [int(np.flatnonzero(kind.reshape(-1) == k)[0]) for k in range(len(kinds))]
-    for k in sorted(range(len(kinds)), key=lambda k: first[k]):
-        yield np.flatnonzero(kind.reshape(-1) == k)
+    kinds, first, kind = np.unique(np.stack(columns, axis=1), axis=0, return_index=True, return_inverse=True)
+    kind = kind.reshape(-1)
+    return [(tuple(kinds[k].tolist()), np.flatnonzero(kind == k)) for k in np.argsort(first)]
 
 
 @cache
@@ -163,11 +166,12 @@ def _cost_model() -> CostModel:
     return CostModel()
 
 
-def outcomes(work: Workload, gpu: GPU, fields: Mapping[str, NDArray[Any]] | None = None) -> Columns:
+def outcomes(work: Workload, gpu: GPU, fields: Mapping[str, NDArray[Any]] | None = None, host_factor: Floats | None = None) -> Columns:
     """What `simulate` says of each design of a GPU, on one stream: the columns of `OUTPUTS`. (designs,) each
 
     Args:
         fields: Values of the GPU's fields in SI by dotted key, (designs,) each; the GPU as it is if None.
+        host_factor: How many times as long the host takes for everything. (designs,)
     Raises:
         ArchError: Values that make no sense.
         SimulationError: A kernel has no finite duration on some design.
@@ -175,20 +179,22 @@ def outcomes(work: Workload, gpu: GPU, fields: Mapping[str, NDArray[Any]] | None
     fields = fields or {}
     count = len(next(iter(fields.values()))) if fields else 1
     step = max(1, _PROBLEMS_AT_ONCE // work.num_problems)
-    slices = [{name: values[start : start + step] for name, values in fields.items()} for start in range(0, count, step)]
-    parts = [_outcomes(work, with_designs(gpu, one)) for one in slices]
+    parts = []
+    for start in range(0, count, step):
+        here = slice(start, start + step)
+        designs = with_designs(gpu, {name: values[here] for name, values in fields.items()})
+        parts.append(_outcomes(work, designs, None if host_factor is None else host_factor[here]))
     return {name: np.concatenate([part[name] for part in parts]) for name in OUTPUTS} if len(parts) > 1 else parts[0]
 
 
-def _outcomes(work: Workload, gpu: GPU) -> Columns:
+def _outcomes(work: Workload, gpu: GPU, host_factor: Floats | None) -> Columns:
     """The same for few enough designs, whose arrays stay in the processor's cache."""
     times = _cost_model().price(work.kernels, gpu, graph_replay=work.runtime.graph_replay)
     duration_s = times.duration_s
     _check_durations(work.kernels, duration_s)
-    launches = plan_launches(work.host, work.runtime, work.kernels, duration_s)
+    available_s, host_s = _launched(work, duration_s, host_factor)
     device_s = duration_s.sum(axis=-1)
-    host_s = launches.host_end_s
-    latency_s = np.maximum(finish_times(launches.available_s, duration_s)[:, -1], host_s)
+    latency_s = np.maximum(finish_times(available_s, duration_s)[:, -1], host_s)
     seconds = _seconds_by_bound(times, duration_s)
     names = np.array(tuple(PARTS.values()), dtype=object)
 
@@ -212,6 +218,26 @@ def _outcomes(work: Workload, gpu: GPU) -> Columns:
         "memory_bytes": each(work.memory_bytes),
         "fits": work.memory_bytes <= each(gpu.dram.capacity_bytes),
     }
+
+
+def _launched(work: Workload, duration_s: Floats, host_factor: Floats | None) -> tuple[Floats, Any]:
+    """When the host has launched each kernel, and when it is done. [s] (designs, N), (designs,); or alike for all designs."""
+    if host_factor is None:
+        launches = plan_launches(work.host, work.runtime, work.kernels, duration_s)
+        return launches.available_s, launches.host_end_s
+    plans = [plan_launches(_hosted(work.host, float(factor)), work.runtime, work.kernels, row) for factor, row in zip(host_factor, duration_s, strict=True)]
+    return np.stack([plan.available_s for plan in plans]), np.array([plan.host_end_s for plan in plans])
+
+
+def _hosted(host: HostCost, factor: float) -> HostCost:
+    """A host that takes so many times as long."""
+    return replace(
+        host,
+        launch_s=host.launch_s * factor,
+        again_s=host.again_s * factor,
+        graph_launch_s=host.graph_launch_s * factor,
+        step_s=host.step_s * factor,
+    )
 
 
 def _check_durations(kernels: KernelGraph, duration_s: Floats) -> None:
