@@ -80,11 +80,13 @@ class Lowering:
         return float(math.ceil(math.prod(tensor.shape) * size))
 
     def access(self, name: str) -> Access:
-        """All of a tensor's elements, in the buffer that holds them."""
+        """All of a tensor's elements, in the buffer that holds them; what a view repeats (a broadcast) counts once."""
         found = self._accesses.get(name)
         if found is None:
-            layout = self._layouts.get(name)
-            found = self._accesses[name] = Access(tensor=name if layout is None else layout.base, bytes=self.bytes_of(name))
+            base, size = self.layout(name).base, self.bytes_of(name)
+            if base in self._tensors:
+                size = min(size, self.bytes_of(base))
+            found = self._accesses[name] = Access(tensor=base, bytes=size)
         return found
 
     def part(self, name: str, bytes_: float) -> Access:
