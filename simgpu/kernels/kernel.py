@@ -145,6 +145,7 @@ class FusedAttention:
         window: Keys each query sees at most; 0 = all.
         q_bytes, kv_bytes: Bytes of one element of Q and O, and of K and V. [B]
         direction: "fwd", or "bwd" for dQ, dK and dV: four products, and the scores once more.
+        split_keys: The library may give the keys of a few queries to several CTAs, as decode kernels do; context kernels never do.
     """
 
     family: ClassVar[str] = "attention"
@@ -160,6 +161,7 @@ class FusedAttention:
     q_bytes: float = 2.0
     kv_bytes: float = 2.0
     direction: str = "fwd"
+    split_keys: bool = True
 
     @property
     def flop(self) -> float:

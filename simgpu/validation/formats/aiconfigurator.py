@@ -84,7 +84,7 @@ def attention(row: Row) -> Case:
 
 
 def _prefill(row: Row, batch: int, isl: int, heads: int, kv_heads: int, dim: int, window: int, step: int, dtype: str, kv_bytes: int) -> tuple[Launch, ...]:
-    """Rotary embedding and the write into the KV cache in one kernel, then fused attention."""
+    """Offsets of the sequences, rotary embedding and the write into the KV cache in one kernel, then fused attention."""
     if kv_bytes == FP8 and row.text("gpu").startswith(_FP8_CONTEXT):
         dtype = "fp8"
     q_bytes = FP8 if dtype == "fp8" else BF16
@@ -92,18 +92,21 @@ def _prefill(row: Row, batch: int, isl: int, heads: int, kv_heads: int, dim: int
     qkv, q, kv = tokens * (heads + 2 * kv_heads) * dim * BF16, tokens * heads * dim * q_bytes, tokens * kv_heads * dim * kv_bytes
     out = tokens * heads * dim * BF16
     total = qkv + q + 2 * kv + out
+    offsets = launch(Stream(elements=batch), reads=[4 * batch], writes=[8 * batch], label="sequence offsets", flop=batch)
     rope = Stream(elements=tokens * (heads + 2 * kv_heads) * dim, instructions=8, sfu=0, itemsize=BF16)
     work = FusedAttention(
         batch=batch, heads=heads, kv_heads=kv_heads, q_len=isl, kv_len=isl + step, head_dim=dim, v_head_dim=dim,
-        causal=True, window=window, q_bytes=q_bytes, kv_bytes=kv_bytes,
+        causal=True, window=window, q_bytes=q_bytes, kv_bytes=kv_bytes, split_keys=False,
     )  # fmt: skip
     return (
+        offsets,
         launch(rope, reads=[qkv], writes=[q, kv, kv], dtype="bf16", label="rotary + KV write", flop=4 * rope.elements, footprint=total),
         launch(work, reads=[q, kv, kv], writes=[out], dtype=dtype, pipe="tensor", label="attention prefill", distances=[q + 2 * kv] * 3),
     )
 
 
 def _decode(row: Row, batch: int, isl: int, heads: int, kv_heads: int, dim: int, window: int, step: int, dtype: str, kv_bytes: int) -> tuple[Launch, ...]:
+    """Rotary embedding and the write into the cache, then attention; one of the library's two kernels does the former itself, in as much time."""
     context = isl + step
     seen = min(context, window) if window else context
     q, kv = batch * heads * dim * BF16, batch * kv_heads * seen * dim * kv_bytes
@@ -115,7 +118,12 @@ def _decode(row: Row, batch: int, isl: int, heads: int, kv_heads: int, dim: int,
     # Collector of version 1.0.0: the cache pool holds keys only and values alias them, so grouped-query rows find V in L2.
     aliased = row.text("version") == "1.0.0" and heads != kv_heads
     distances = [q, footprint, 0.0 if aliased else footprint]
-    return (launch(work, reads=[q, kv, kv], writes=[q], dtype=dtype, pipe="tensor", label="attention decode", distances=distances),)
+    elements = batch * (heads + 2 * kv_heads) * dim
+    rope = Stream(elements=elements, instructions=8, itemsize=BF16)
+    return (
+        launch(rope, reads=[elements * BF16], writes=[elements * BF16], dtype="bf16", label="rotary + KV write", flop=4 * elements),
+        launch(work, reads=[q, kv, kv], writes=[q], dtype=dtype, pipe="tensor", label="attention decode", distances=distances),
+    )
 
 
 def moe(row: Row) -> Case:

@@ -122,9 +122,10 @@ AI_ATTENTION = "source,gpu,version,op_name,batch_size,isl,num_heads,num_key_valu
 
 def test_prefill_has_a_rotary_kernel_before(table: Write) -> None:
     case = one(table(AI_ATTENTION, "a,l40s,1.3,context_attention,2,16,8,2,64,0,bfloat16,bfloat16,0,0.1"))
-    rope, attention = case.kernels
+    offsets, rope, attention = case.kernels
+    assert offsets.reads[0].bytes == 2 * 4
     assert rope.reads[0].bytes == 2 * 16 * (8 + 2 + 2) * 64 * 2
-    assert attention.work == FusedAttention(batch=2, heads=8, kv_heads=2, q_len=16, kv_len=16, head_dim=64, v_head_dim=64, causal=True)
+    assert attention.work == FusedAttention(batch=2, heads=8, kv_heads=2, q_len=16, kv_len=16, head_dim=64, v_head_dim=64, causal=True, split_keys=False)
 
 
 def test_decode_sees_what_its_window_lets_it(table: Write) -> None:
@@ -136,9 +137,10 @@ def test_decode_sees_what_its_window_lets_it(table: Write) -> None:
             "a,a100-sxm4-80gb,1.0.0,generation_attention,2,1,8,2,64,0,bfloat16,bfloat16,255,0.1",
         )
     ).cases
-    assert full.kernels[0].reads[1].bytes == 2 * 2 * 256 * 64 * 1
-    assert windowed.kernels[0].reads[1].bytes == 2 * 2 * 128 * 64 * 1
-    assert aliased.launches[0].distances[2] == 0.0  # that collector's values alias the keys, so they are in L2
+    assert full.kernels[0].writes[0].bytes == 2 * (8 + 2 + 2) * 64 * 2  # rotated, the new keys and values in the cache
+    assert full.kernels[1].reads[1].bytes == 2 * 2 * 256 * 64 * 1
+    assert windowed.kernels[1].reads[1].bytes == 2 * 2 * 128 * 64 * 1
+    assert aliased.launches[1].distances[2] == 0.0  # that collector's values alias the keys, so they are in L2
 
 
 AI_MOE = "source,gpu,kernel_source,dtype,num_tokens,hidden_size,inter_size,topk,num_experts,moe_tp_size,moe_ep_size,distribution,time_ms"
