@@ -43,7 +43,7 @@ def test_deepbench_gemm_is_column_major_padded_and_truncated(table: Write) -> No
     case = one(table(header, "deepbench,t4,train,fp16,fp16,yes,35,700,2049,N,N,0.005,10.1.243"))
     (kernel,) = case.kernels
     # cuBLAS counts columns first: its m is our n. m and k are padded to multiples of 8.
-    assert kernel.work == Gemm(m=700, n=40, k=2056, a_bytes=2, b_bytes=2, out_bytes=2, layout="nn", accumulate=True)
+    assert kernel.work == Gemm(m=700, n=40, k=2056, a_bytes=2, b_bytes=2, out_bytes=2, layout="nn", accumulate=True, accumulator="fp16")
     assert (kernel.dtype, kernel.pipe) == ("fp16", "tensor")
     assert case.measured_s == pytest.approx(5.5e-6)  # whole microseconds, rounded down
     assert case.library_year == 2019
