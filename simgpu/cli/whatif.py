@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from simgpu.cli.progress import Progress
-from simgpu.cli.run import page_width, parse_params, parse_shapes
+from simgpu.cli.options import parse_params, parse_shapes
+from simgpu.cli.run import page_width
 from simgpu.errors import OptionError
 
 

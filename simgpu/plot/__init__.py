@@ -11,16 +11,27 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from simgpu.plot.breakdown import plot_layers, plot_waterfall
     from simgpu.plot.compare import plot_comparison
+    from simgpu.plot.heatmap import plot_bottlenecks, plot_heatmap
+    from simgpu.plot.ladder import plot_ladder
+    from simgpu.plot.pareto import plot_pareto
     from simgpu.plot.roofline import plot_roofline
     from simgpu.plot.style import new_figure, save
+    from simgpu.plot.sweep import plot_sweep
     from simgpu.plot.timeline import plot_timeline, plot_utilisation, timeline_figure
+    from simgpu.plot.tornado import plot_tornado
 
 __all__ = [
     "new_figure",
+    "plot_bottlenecks",
     "plot_comparison",
+    "plot_heatmap",
+    "plot_ladder",
     "plot_layers",
+    "plot_pareto",
     "plot_roofline",
+    "plot_sweep",
     "plot_timeline",
+    "plot_tornado",
     "plot_utilisation",
     "plot_waterfall",
     "save",
@@ -29,10 +40,16 @@ __all__ = [
 
 _HOMES = {
     "new_figure": "style",
+    "plot_bottlenecks": "heatmap",
     "plot_comparison": "compare",
+    "plot_heatmap": "heatmap",
+    "plot_ladder": "ladder",
     "plot_layers": "breakdown",
+    "plot_pareto": "pareto",
     "plot_roofline": "roofline",
+    "plot_sweep": "sweep",
     "plot_timeline": "timeline",
+    "plot_tornado": "tornado",
     "plot_utilisation": "timeline",
     "plot_waterfall": "breakdown",
     "save": "style",

@@ -22,9 +22,7 @@ def format_study(table: Table, *, width: int = 100, top: int = 10) -> str:
         top: The fastest designs to list.
     """
     varied = table.varied
-    constant = [name for name in table.inputs if name not in varied]
-    first = table.row(0)
-    lines = [f"{len(table):,} designs · " + " · ".join(_said(name, first[name]) for name in constant)]
+    lines = [f"{len(table):,} designs · {setting(table)}"]
     lines += [f"  {heading(name):<{max(len(heading(one)) for one in varied)}}  {_span(table, name)}" for name in varied]
     by = "throughput_per_s" if "batch" in varied else "latency_s"
     order = np.argsort(table[by] if by == "latency_s" else -table[by], kind="stable")
@@ -46,6 +44,12 @@ def format_study(table: Table, *, width: int = 100, top: int = 10) -> str:
 # Outputs that the list shows, the first to go without where the page is narrow last.
 _OUTPUTS = ("latency_s", "bound", "throughput_per_s", "mfu_fraction", "energy_j", "power_w", "clock_hz")
 _HEADERS = {"latency_s": "latency", "throughput_per_s": "samples/s", "energy_j": "energy", "power_w": "power", "clock_hz": "clock", "mfu_fraction": "MFU"}
+
+
+def setting(table: Table) -> str:
+    """What is the same in all rows, in a line."""
+    varied, first = table.varied, table.row(0)
+    return " · ".join(_said(name, first[name]) for name in table.inputs if name not in varied)
 
 
 def _listed(table: Table, varied: Sequence[str], rows: Sequence[int], width: int) -> list[str]:
