@@ -28,8 +28,22 @@ from simgpu.errors import DataError, OptionError
 @click.option(
     "--plot", "plot_dir", type=click.Path(path_type=Path), default=None, metavar="DIR", help="Draw predicted over measured times, one picture a family."
 )
+@click.option(
+    "--calibration", type=click.Path(path_type=Path), default=None, metavar="FILE", help="Price kernels by these factors (see `simgpu calibrate -o`)."
+)
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
-def command(*, paths: tuple[Path, ...], family: str, gpu: str, source: str, worst: int, json_path: str | None, plot_dir: Path | None, quiet: bool) -> None:
+def command(
+    *,
+    paths: tuple[Path, ...],
+    family: str,
+    gpu: str,
+    source: str,
+    worst: int,
+    json_path: str | None,
+    plot_dir: Path | None,
+    calibration: Path | None,
+    quiet: bool,
+) -> None:
     """Compare predictions with measured times of real GPUs.
 
     Prints, for each source, family, GPU, number format and mode: rows, rows that cannot be predicted, the mean, median
@@ -38,6 +52,8 @@ def command(*, paths: tuple[Path, ...], family: str, gpu: str, source: str, wors
 
     A file that cannot be used is named on stderr and makes the status 1; the others are compared all the same.
     """
+    from simgpu.cost.calibration import load_calibration
+    from simgpu.cost.model import CostModel
     from simgpu.report.files import check_writable, write_text
     from simgpu.validation.outcome import Wanted
     from simgpu.validation.run import carried_data, check_wanted, data_files, validate
@@ -63,7 +79,8 @@ def command(*, paths: tuple[Path, ...], family: str, gpu: str, source: str, wors
             click.echo(f"\r\x1b[K{name}", err=True, nl=False)
 
     wanted = Wanted(family=family, gpu=gpu, source=source)
-    validation = validate(files, wanted=wanted, jobs=os.cpu_count() or 1, progress=progress)
+    cost_model = None if calibration is None else CostModel(load_calibration(calibration))
+    validation = validate(files, wanted=wanted, cost_model=cost_model, jobs=os.cpu_count() or 1, progress=progress)
     progress("")
     problems += validation.problems
     if not problems:

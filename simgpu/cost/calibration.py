@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -140,6 +141,18 @@ def _mistakes(calibration: Calibration) -> Iterator[str]:
             seen.append(name)
         if name == seen[0]:
             yield f"inherits in a loop: {' → '.join((*seen, name))}"
+
+
+def load_calibration(path: Path) -> Calibration:
+    """A calibration that `simgpu calibrate` wrote.
+
+    Raises:
+        DataError: There is no such file, or it is no calibration.
+    """
+    try:
+        return parse_calibration(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from None
 
 
 @cache
