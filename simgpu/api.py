@@ -42,6 +42,8 @@ def simulate(
     host: str | HostCost | None = None,
     overrides: Mapping[str, Any] | None = None,
     attention: str | None = None,
+    training: bool = False,
+    optimizer: str = "sgd",
     **options: Any,
 ) -> Report:
     """Runs a model on a GPU once and says how long it takes, and why.
@@ -56,6 +58,8 @@ def simulate(
         host: What launches cost the host; None = the calibrated host of the GPU's generation.
         overrides: Fields of the GPU to change, {"sm.count": 160}.
         attention: "fused" or "math"; None = what the runtime does on this GPU.
+        training: One training step instead of a forward pass: loss, backward pass and the optimizer's update behind it.
+        optimizer: Of the training step: "sgd" (momentum, weight decay) or "adam".
         options: Those of `load_model`: shapes, image_size, seq_len …
     Raises:
         SimgpuError: Something that a user can fix; its message says what.
@@ -70,7 +74,8 @@ def simulate(
     policy, stack = precision_named(dtype), runtime_named(runtime)
     issuing = default_host(machine) if host is None else host_cost(host) if isinstance(host, str) else host
 
-    prepared, kernels = _lowered(graph, machine, policy.name, stack.name, attention)
+    trainer = _trainer(graph, training, optimizer)
+    prepared, kernels = _lowered(graph, machine, policy.name, stack.name, attention, trainer)
     if not len(kernels):
         raise ModelError(f"{graph.name}: there is nothing to run, no operator of the model launches a kernel")
     times = _priced(kernels, machine, stack.graph_replay)
@@ -89,6 +94,8 @@ def simulate(
         times=times,
         timeline=timeline,
         idle_w=_idle_w(machine),
+        new_tokens=graph.new_tokens,
+        optimizer=trainer or "",
         memory=_footprint(prepared, kernels, float(machine.dram.capacity_bytes)),
         assumptions=(*kernels.assumptions, *_assumptions(issuing, stack.graph_replay, machine)),
     )
@@ -105,13 +112,24 @@ def compare(models: Model | Iterable[Model], gpus: str | GPU | Iterable[str | GP
     return tuple(simulate(model, gpu, **options) for model in networks for gpu in machines)
 
 
-def largest_batch(model: str | os.PathLike[str], gpu: str | GPU, *, dtype: str = "fp32", runtime: str = "eager", **options: Any) -> int:
-    """The largest batch of a model that fits the GPU's memory; 0 if not even one sample does."""
+def largest_batch(
+    model: str | os.PathLike[str],
+    gpu: str | GPU,
+    *,
+    dtype: str = "fp32",
+    runtime: str = "eager",
+    training: bool = False,
+    optimizer: str = "sgd",
+    **options: Any,
+) -> int:
+    """The largest batch of a model, run or trained, that fits the GPU's memory; 0 if not even one sample does."""
     machine = gpu if isinstance(gpu, GPU) else load_gpu(gpu)
     capacity_bytes = float(machine.dram.capacity_bytes)
 
     def peak_bytes(batch: int) -> float:
-        prepared, kernels = _lowered(load_model(model, batch=batch, **options), machine, precision_named(dtype).name, runtime_named(runtime).name, None)
+        graph = load_model(model, batch=batch, **options)
+        trainer = _trainer(graph, training, optimizer)
+        prepared, kernels = _lowered(graph, machine, precision_named(dtype).name, runtime_named(runtime).name, None, trainer)
         return _footprint(prepared, kernels, capacity_bytes).peak_bytes
 
     return _largest_batch(peak_bytes, capacity_bytes)
@@ -138,10 +156,19 @@ def _cost_model() -> CostModel:
     return CostModel()
 
 
+def _trainer(graph: Graph, training: bool, optimizer: str) -> str | None:
+    """The optimizer of a training step; None for inference."""
+    if not training:
+        return None
+    if graph.new_tokens:
+        raise OptionError(f"{graph.name}: a decode step is not trained; train on whole sequences, phase 'prefill'")
+    return optimizer
+
+
 @lru_cache(maxsize=32)
-def _lowered(graph: Graph, gpu: GPU, precision: str, runtime: str, attention: str | None) -> tuple[Graph, KernelGraph]:
+def _lowered(graph: Graph, gpu: GPU, precision: str, runtime: str, attention: str | None, trainer: str | None) -> tuple[Graph, KernelGraph]:
     """The prepared graph and its kernels, kept for the next run of the same model."""
-    prepared = prepare(graph, gpu=gpu, precision=precision, runtime=runtime, attention=attention)
+    prepared = prepare(graph, gpu=gpu, precision=precision, runtime=runtime, attention=attention, training=trainer is not None, optimizer=trainer or "")
     return prepared, lower(prepared, gpu=gpu, precision=precision, runtime=runtime)
 
 

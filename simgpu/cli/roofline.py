@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from simgpu.cli.run import page_width, parse_params, parse_shapes
+from simgpu.cli.options import model_arguments, model_options
+from simgpu.cli.run import page_width
 from simgpu.errors import OptionError
 
 
@@ -17,8 +18,7 @@ from simgpu.errors import OptionError
 @click.option("--dtype", default="fp32", show_default=True, metavar="DTYPE", help="fp32, tf32, bf16, fp16, amp, int8, fp8, int4 …")
 @click.option("--runtime", default="eager", show_default=True, metavar="STACK", help="eager, graph (CUDA graph), compiled (torch.compile) or tensorrt.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a field of every GPU: --set dram.clock='2 GHz'.")
-@click.option("--shape", "shapes", multiple=True, metavar="NAME=N", help="ONNX: bind a symbolic dim (SYMBOL=N) or a whole input (INPUT=1,3,640,640).")
-@click.option("--param", "params", multiple=True, metavar="KEY=VALUE", help="An option of a model known by name: --param num_classes=10.")
+@model_options
 @click.option("-o", "--output", default="roofline.png", show_default=True, metavar="FILE", help="The picture (.png, .svg, .pdf).")
 @click.option("--theme", default="light", show_default=True, metavar="THEME", help="light or dark.")
 @click.option("--width", type=click.FloatRange(3, 40), default=8.0, show_default=True, metavar="INCH", help="Width of the picture.")
@@ -30,11 +30,10 @@ def command(
     dtype: str,
     runtime: str,
     settings: tuple[str, ...],
-    shapes: tuple[str, ...],
-    params: tuple[str, ...],
     output: str,
     theme: str,
     width: float,
+    **chosen: Any,
 ) -> None:
     """Draw models on the roofline of GPUs.
 
@@ -60,7 +59,7 @@ def command(
     from simgpu.report.text import columns
     from simgpu.units import format_quantity
 
-    options: dict[str, Any] = {**parse_shapes(shapes), **parse_params(params)}
+    options = model_arguments(**chosen)
     overrides = parse_settings(settings)
     reports = [simulate(model, gpu, batch=batch, dtype=dtype, runtime=runtime, overrides=overrides, **options) for model in models for gpu in gpus]
 

@@ -6,12 +6,14 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from simgpu.cli.options import model_arguments, model_options
+from simgpu.cli.options import parse_params as parse_params
+from simgpu.cli.options import parse_shapes as parse_shapes
 from simgpu.errors import OptionError
 from simgpu.report.records import UTILIZATION
 
@@ -31,15 +33,14 @@ _EPILOG = "\b\nHow busy the GPU is, term by term, for a run that is repeated wit
 @click.option("--host", metavar="HOST", help="Who launches: pytorch-1, pytorch-2, none. Default: the calibrated host of the GPU's generation.")
 @click.option("--attention", metavar="KIND", help="fused (one kernel) or math. Default: what the runtime does on this GPU.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a field of the GPU: --set sm.count=160 --set dram.clock='2 GHz'.")
-@click.option("--shape", "shapes", multiple=True, metavar="NAME=N", help="ONNX: bind a symbolic dim (SYMBOL=N) or a whole input (INPUT=1,3,640,640).")
-@click.option("--param", "params", multiple=True, metavar="KEY=VALUE", help="An option of a model known by name: --param num_classes=10.")
-@click.option("--seq-len", type=int, metavar="N", help="Sequence length of a model known by name.")
-@click.option("--image-size", type=int, metavar="N", help="Image size of a model known by name.")
-@click.option("--allow-unknown", is_flag=True, help="Price operators without a rule as memory traffic and list them, instead of refusing the model.")
+@model_options
+@click.option("--mode", type=click.Choice(["inference", "train"]), default="inference", show_default=True, help="A forward pass, or one training step.")
+@click.option("--optimizer", metavar="NAME", help="Of a training step: sgd (the default) or adam.")
 @click.option("--top", type=click.IntRange(min=0), default=10, show_default=True, metavar="N", help="List the N slowest kernels.")
 @click.option("--json", "json_path", is_flag=False, flag_value="-", metavar="[FILE]", help="Everything as JSON; on stdout instead of the page if no FILE.")
 @click.option("--csv", "csv_path", metavar="FILE", help="One row a kernel.")
 @click.option("--trace", "trace_path", metavar="FILE", help="Chrome trace for ui.perfetto.dev; compressed if FILE ends in .gz.")
+@click.option("--html", "html_path", metavar="FILE", help="The report as one web page that needs no network: charts, timeline, every kernel.")
 @click.option("--roofline", "roofline_path", metavar="FILE", help="Draw the roofline (.png, .svg, .pdf).")
 @click.option("--timeline", "timeline_path", metavar="FILE", help="Draw the timeline (.png, .svg, .pdf).")
 def command(
@@ -53,17 +54,16 @@ def command(
     host: str | None,
     attention: str | None,
     settings: tuple[str, ...],
-    shapes: tuple[str, ...],
-    params: tuple[str, ...],
-    seq_len: int | None,
-    image_size: int | None,
-    allow_unknown: bool,
+    mode: str,
+    optimizer: str | None,
     top: int,
     json_path: str | None,
     csv_path: str | None,
     trace_path: str | None,
+    html_path: str | None,
     roofline_path: str | None,
     timeline_path: str | None,
+    **chosen: Any,
 ) -> None:
     """Simulate MODEL on a GPU and say how long it takes, and why.
 
@@ -74,8 +74,12 @@ def command(
     simgpu run resnet50 --gpu a100 --batch 32 --dtype fp16
     simgpu run net.onnx --gpu t4 --shape batch=8 --trace net.json.gz
     simgpu run bert-base --gpu v100 --seq-len 384 --dtype amp --json
+    simgpu run llama-3-8b --gpu h100 --dtype bf16 --runtime graph --batch 16 --context 4096 --new-tokens 256
+    simgpu run resnet50 --gpu a100 --batch 256 --dtype amp --mode train
     """
-    _check_outputs(json_path, csv_path, trace_path, roofline_path, timeline_path)
+    if optimizer and mode != "train":
+        raise OptionError(f"--optimizer {optimizer}: an inference has none; add --mode train or leave it out")
+    _check_outputs(json_path, csv_path, trace_path, html_path, roofline_path, timeline_path)
 
     from simgpu.api import simulate
     from simgpu.arch.loader import parse_settings
@@ -90,9 +94,9 @@ def command(
         host=host,
         overrides=parse_settings(settings),
         attention=attention,
-        allow_unknown=allow_unknown,
-        **parse_shapes(shapes),
-        **parse_params(params, seq_len=seq_len, image_size=image_size),
+        training=mode == "train",
+        optimizer=optimizer or "sgd",
+        **model_arguments(**chosen),
     )
     if csv_path:
         from simgpu.report.export import to_csv
@@ -102,6 +106,11 @@ def command(
         from simgpu.report.trace import to_trace
 
         _write(trace_path, to_trace(report))
+    if html_path:
+        from simgpu.report.html import write_html
+
+        write_html(report, html_path)
+        _say(html_path)
     if roofline_path:
         from simgpu.plot.roofline import plot_roofline
         from simgpu.plot.style import save
@@ -131,48 +140,13 @@ def page_width() -> int:
     return shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() or "COLUMNS" in os.environ else 100
 
 
-def parse_shapes(texts: Iterable[str]) -> dict[str, Any]:
-    """`--shape` texts as the option `shapes`.
-
-    >>> parse_shapes(["seq=128", "x=1,3,640,640"])
-    {'shapes': {'seq': 128, 'x': (1, 3, 640, 640)}}
-    """
-    shapes: dict[str, int | tuple[int, ...]] = {}
-    for text in texts:
-        name, equals, value = (part.strip() for part in text.rpartition("="))
-        sizes = value.replace("x", ",").split(",")
-        if not equals or not name or not all(size.strip().isdecimal() and int(size) > 0 for size in sizes):
-            raise OptionError(f"--shape {text}: expected SYMBOL=N or INPUT=1,3,640,640 with whole numbers of 1 or more")
-        if name in shapes:
-            raise OptionError(f"--shape {text}: '{name}' is given twice")
-        numbers = tuple(int(size) for size in sizes)
-        shapes[name] = numbers[0] if len(numbers) == 1 else numbers
-    return {"shapes": shapes} if shapes else {}
-
-
-def parse_params(texts: Iterable[str], **named: Any) -> dict[str, Any]:
-    """`--param` texts and options with a name of their own, as options of the model.
-
-    >>> parse_params(["num_classes=10"], seq_len=None)
-    {'num_classes': '10'}
-    """
-    options = {name: value for name, value in named.items() if value is not None}
-    for text in texts:
-        key, equals, value = (part.strip() for part in text.partition("="))
-        key = key.replace("-", "_")
-        if not (key and equals and value):
-            raise OptionError(f"--param {text}: expected key=value, such as num_classes=10")
-        if key in options:
-            raise OptionError(f"--param {text}: '{key}' is given twice")
-        options[key] = value
-    return options
-
-
-def _check_outputs(json_path: str | None, csv_path: str | None, trace_path: str | None, roofline_path: str | None, timeline_path: str | None) -> None:
+def _check_outputs(
+    json_path: str | None, csv_path: str | None, trace_path: str | None, html_path: str | None, roofline_path: str | None, timeline_path: str | None
+) -> None:
     """Refuses files that cannot be written before any time is spent."""
     from simgpu.report.files import check_writable
 
-    texts = [p for p in (json_path if json_path != "-" else None, csv_path, trace_path) if p]
+    texts = [p for p in (json_path if json_path != "-" else None, csv_path, trace_path, html_path) if p]
     pictures = [p for p in (roofline_path, timeline_path) if p]
     seen: set[Path] = set()
     for path in (*texts, *pictures):

@@ -8,6 +8,7 @@ True
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import re
@@ -20,12 +21,13 @@ from simgpu.errors import ModelError, ShapeError, did_you_mean
 from simgpu.frontends.hf import bert, decoders, diffusion, gpt, swin, t5, vision, whisper
 from simgpu.frontends.hf.decoder import Decoder
 from simgpu.frontends.hf.fields import Fields, short
-from simgpu.frontends.hf.request import Request
+from simgpu.frontends.hf.request import ReadRequest, Request
 from simgpu.graph.ir import Graph
 
 MAX_FILE_BYTES = 16 * 1024 * 1024  # config.json files have kilobytes; id2label of the largest has one megabyte
 
 Family = Callable[[Fields, str, Request], Graph]
+_USUAL = {field.name: field.default for field in dataclasses.fields(Request)}
 
 
 def _causal(read: Callable[[Fields, str], Decoder]) -> Family:
@@ -86,7 +88,7 @@ def load_config(
     target_len: int | None = None,
     context: int | None = None,
     new_tokens: int | None = None,
-    phase: str = "prefill",
+    phase: str | None = None,
     image_size: int | tuple[int, int] | None = None,
     part: str = "",
     head: str = "auto",
@@ -101,26 +103,26 @@ def load_config(
         source: A config.json, a folder that holds one, or the parsed object.
         name: Name of the graph; the file's or its folder's if None.
         batch, seq_len, target_len, context, new_tokens, phase, image_size, part, head, logits, latent, experts, capacity_factor:
-            See `simgpu.frontends.hf.request.Request`.
+            See `simgpu.frontends.hf.request.Request`. The phase is "decode" where only `new_tokens` says so.
     Raises:
         ModelError: The file cannot be read, or a field is missing, of the wrong type, contradictory or of an unknown family.
         OptionError: An option does not fit the network.
     """
-    request = Request(
-        batch=batch,
-        seq_len=seq_len,
-        target_len=target_len,
-        context=context,
-        new_tokens=new_tokens,
-        phase=phase,
-        image_size=(image_size, image_size) if isinstance(image_size, int) else image_size,
-        part=part,
-        head=head,
-        logits=logits,
-        latent=latent,
-        experts=experts,
-        capacity_factor=capacity_factor,
-    )
+    options: dict[str, Any] = {
+        "seq_len": seq_len,
+        "target_len": target_len,
+        "context": context,
+        "new_tokens": new_tokens,
+        "phase": phase or ("prefill" if new_tokens is None else "decode"),
+        "image_size": (image_size, image_size) if isinstance(image_size, int) else image_size,
+        "part": part,
+        "head": head,
+        "logits": logits,
+        "latent": latent,
+        "experts": experts,
+        "capacity_factor": capacity_factor,
+    }
+    request = ReadRequest(batch=batch, **options)
     if isinstance(source, Mapping):
         where, data = name or "config", source
     else:
@@ -129,9 +131,11 @@ def load_config(
         name = name or (path.parent.resolve().name if path.name == "config.json" else path.stem)
     f = Fields(data, where)
     try:
-        return _family(f)(f, name or _kind(f), request)
+        graph = _family(f)(f, name or _kind(f), request)
     except ShapeError as error:  # fields that each are in range and together make a tensor that is not
         raise ModelError(f"{where}: {error}") from None
+    request.check_read(where, (key for key, value in options.items() if value != _USUAL[key]))
+    return graph.with_(new_tokens=request.generated) if request.decode else graph
 
 
 def load_named_config(name: str, **options: Any) -> Graph:

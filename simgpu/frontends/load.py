@@ -96,8 +96,10 @@ def _load(
 
         return load_zoo(source, **chosen)
     from simgpu.frontends.config import load_config, load_named_config
+    from simgpu.frontends.hf.request import from_text
 
     _check_options(source, load_config, chosen)
+    chosen = {key: from_text(key, value) for key, value in chosen.items()}
     return load_config(source, **chosen) if kind == "config" else load_named_config(source, **chosen)
 
 

@@ -83,6 +83,7 @@ class Graph:
         inputs: Tensors fed by the user (kind input or state).
         outputs: Tensors that leave the graph.
         assumptions: What the front-end took for granted; the report lists it.
+        new_tokens: Tokens that each sequence gets from as many passes, of which this one is the mean; 0 = it generates none.
     Raises:
         ModelError: A tensor is missing or made twice, or ops form a cycle.
     """
@@ -96,8 +97,10 @@ class Graph:
         inputs: Sequence[str],
         outputs: Sequence[str],
         assumptions: Sequence[str] = (),
+        new_tokens: int = 0,
     ) -> None:
         self.name = name
+        self.new_tokens = new_tokens
         if not isinstance(tensors, Mapping):
             tensors = {t.name: t for t in tensors}
         self.tensors: Mapping[str, Tensor] = tensors
@@ -205,6 +208,7 @@ class Graph:
             "inputs": self.inputs,
             "outputs": self.outputs,
             "assumptions": self.assumptions,
+            "new_tokens": self.new_tokens,
         }
         return Graph(**{**parts, **changes})
 

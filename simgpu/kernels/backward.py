@@ -13,6 +13,7 @@ from simgpu.kernels.kernel import Access, FusedAttention, Gemm, Recurrent, Rows,
 from simgpu.kernels.movement import pool_indices
 from simgpu.kernels.reduction import NORM_KINDS, row_of
 from simgpu.passes.fused import algorithmic_flop, op_names
+from simgpu.passes.training import OPTIMIZERS
 from simgpu.precision import POINTWISE
 
 # ---- products
@@ -241,6 +242,14 @@ _TENSORS = {1: 110, 2: 64, 3: 48, 4: 36, 5: 30}
 _CHUNKS, _CHUNK_ELEMENTS = 320, 65536
 
 
+_ALL = {"p": "parameters", "g": "gradients"}
+
+
+def optimizer_buffers(optimizer: str) -> frozenset[str]:
+    """Names under which the optimizer's kernels touch all parameters, all gradients and all states at once; memory has each by its own name."""
+    return frozenset({*_ALL.values(), *(f"optimizer:{state}" for state in OPTIMIZERS[optimizer])})
+
+
 @rule("OptimizerStep")
 def optimizer(low: Lowering, op: Op) -> None:
     """Multi-tensor kernels: each pass goes over all parameters in as many launches as their number and size need."""
@@ -250,14 +259,13 @@ def optimizer(low: Lowering, op: Op) -> None:
     elements = sum(w.elements for w in weights)
     chunks = sum(math.ceil(w.elements / _CHUNK_ELEMENTS) for w in weights)
     sizes = {"p": sum(low.bytes_of(w.name) for w in weights), "g": sum(low.bytes_of(g.name) for g in gradients)}
-    names = {"p": "parameters", "g": "gradients"}
     passes = _PASSES[str(op.attrs["optimizer"])]
     for i, (label, reads, writes) in enumerate(passes):
         lists = len({*reads.split(), *writes.split()})
         launches = max(1, math.ceil(count / _TENSORS[lists]), math.ceil(chunks / _CHUNKS))
 
         def access(letters: str, parts: int = launches) -> list[Access]:
-            return [Access(tensor=names.get(a, f"optimizer:{a}"), bytes=sizes.get(a, 4.0 * elements) / parts) for a in letters.split()]
+            return [Access(tensor=_ALL.get(a, f"optimizer:{a}"), bytes=sizes.get(a, 4.0 * elements) / parts) for a in letters.split()]
 
         freed = [Access(tensor=low.layout(g.name).base, bytes=0.0) for g in gradients] if i == len(passes) - 1 else []  # gradients live until here
         work = Stream(elements=elements / launches, instructions=2.0, inputs=len(reads.split()), itemsize=sizes["p"] / max(elements, 1))

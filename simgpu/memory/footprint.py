@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from simgpu.cost.times import Floats
-from simgpu.graph.ir import CONSTANT, INPUT, STATE, WEIGHT, Graph
+from simgpu.graph.ir import CONSTANT, INPUT, STATE, WEIGHT, Graph, Op
+from simgpu.kernels.backward import optimizer_buffers
 from simgpu.kernels.kernel import KernelGraph
 
 # What a process holds before it allocates anything: driver state and loaded kernels. Between 0.4 GiB, where kernels are
@@ -25,12 +26,14 @@ class Footprint:
         weights_bytes: Parameters and constants, each once, in the format they are stored in. [B]
         input_bytes: What the user feeds; held during the whole run. [B]
         state_bytes: KV caches and other states that outlive the run. [B]
-        activation_bytes: Largest total of intermediate results that are alive at once. [B]
+        optimizer_bytes: What the optimizer keeps for each parameter, such as momentum. [B]
+        activation_bytes: Intermediate results that are alive at the peak. [B]
+        gradient_bytes: Parameters' gradients that are alive at the peak; they are freed between steps, as PyTorch's `zero_grad` does. [B]
         workspace_bytes: Scratch memory of libraries. [B]
         context_bytes: What the CUDA context holds. [B]
         capacity_bytes: What the GPU has. [B]
-        peak_kernel: Index of the kernel during which activations peak; -1 if there is none.
-        live_bytes: Activations alive during each kernel. [B] (N,)
+        peak_kernel: Index of the kernel during which activations and gradients peak; -1 if there is none.
+        live_bytes: Activations and gradients alive during each kernel. [B] (N,)
     """
 
     weights_bytes: float
@@ -42,16 +45,18 @@ class Footprint:
     capacity_bytes: float
     peak_kernel: int
     live_bytes: Floats = field(repr=False)
+    optimizer_bytes: float = 0.0
+    gradient_bytes: float = 0.0
 
     @property
     def resident_bytes(self) -> float:
         """What stays during the whole run. [B]"""
-        return self.weights_bytes + self.input_bytes + self.state_bytes + self.workspace_bytes + self.context_bytes
+        return self.weights_bytes + self.optimizer_bytes + self.input_bytes + self.state_bytes + self.workspace_bytes + self.context_bytes
 
     @property
     def peak_bytes(self) -> float:
         """The most memory in use at once. [B]"""
-        return self.resident_bytes + self.activation_bytes
+        return self.resident_bytes + self.activation_bytes + self.gradient_bytes
 
     @property
     def fits(self) -> bool:
@@ -66,6 +71,8 @@ class Footprint:
         """Bytes at the peak, in the order of the report. [B]"""
         return {
             "weights": self.weights_bytes,
+            "gradients": self.gradient_bytes,
+            "optimizer states": self.optimizer_bytes,
             "inputs": self.input_bytes,
             "states": self.state_bytes,
             "activations": self.activation_bytes,
@@ -85,13 +92,19 @@ def footprint(graph: Graph, kernels: KernelGraph, *, capacity_bytes: float, work
         kernels: Its kernels.
     """
     of_kind = {kind: sum(float(t.bytes) for t in graph.tensors.values() if t.kind == kind) for kind in (WEIGHT, CONSTANT, INPUT, STATE)}
+    states = {name for op in _of_optimizer(graph) for name in op.inputs if graph[name].kind == STATE}
+    optimizer_bytes = sum(float(graph[name].bytes) for name in states)
     live_bytes = live_activations(graph, kernels)
     peak = int(live_bytes.argmax()) if len(live_bytes) else -1
+    gradients = _gradients(graph, kernels)
+    gradient_bytes = float(live_activations(graph, kernels, only=gradients)[peak]) if gradients else 0.0
     return Footprint(
         weights_bytes=of_kind[WEIGHT] + of_kind[CONSTANT],
         input_bytes=of_kind[INPUT],
-        state_bytes=of_kind[STATE],
-        activation_bytes=float(live_bytes[peak]) if peak >= 0 else 0.0,
+        state_bytes=of_kind[STATE] - optimizer_bytes,
+        optimizer_bytes=optimizer_bytes,
+        activation_bytes=float(live_bytes[peak]) - gradient_bytes if peak >= 0 else 0.0,
+        gradient_bytes=gradient_bytes,
         workspace_bytes=workspace_bytes,
         context_bytes=context_bytes,
         capacity_bytes=capacity_bytes,
@@ -100,24 +113,40 @@ def footprint(graph: Graph, kernels: KernelGraph, *, capacity_bytes: float, work
     )
 
 
-def live_activations(graph: Graph, kernels: KernelGraph) -> Floats:
+def _of_optimizer(graph: Graph) -> tuple[Op, ...]:
+    return tuple(op for op in graph.ops if op.type == "OptimizerStep")
+
+
+def _gradients(graph: Graph, kernels: KernelGraph) -> frozenset[str]:
+    """Buffers of the parameters' gradients: the optimizer's kernels let go of them."""
+    steps = {op.name for op in _of_optimizer(graph)}
+    return frozenset(access.tensor for kernel in kernels.kernels if kernel.op in steps for access in kernel.writes if access.tensor in graph.tensors)
+
+
+def live_activations(graph: Graph, kernels: KernelGraph, *, only: Container[str] | None = None) -> Floats:
     """Bytes of intermediate results that exist while each kernel runs. [B] (N,)
 
     A buffer lives from the first kernel that writes it to the last that touches it; what the graph puts out lives to
     the end.
+
+    Args:
+        only: Count no other buffers.
     """
     resident = {name for name, tensor in graph.tensors.items() if tensor.kind in (WEIGHT, CONSTANT, INPUT, STATE)}
+    steps = {op.name for op in _of_optimizer(graph)}
+    resident.update(*(optimizer_buffers(str(op.attrs["optimizer"])) for op in _of_optimizer(graph)))
     size: dict[str, float] = {}
     first: dict[str, int] = {}
     last: dict[str, int] = {}
     for i, kernel in enumerate(kernels.kernels):
         for access in kernel.writes:
-            if access.tensor in resident:
+            if access.tensor in resident or (only is not None and access.tensor not in only):
                 continue
             if access.tensor not in first:
                 first[access.tensor] = i
                 known = graph.tensors.get(access.tensor)
-                size[access.tensor] = float(known.bytes) if known else access.bytes
+                parts = kernel.repeat if kernel.op in steps else 1  # multi-tensor kernels keep what they make for all parameters at once
+                size[access.tensor] = float(known.bytes) if known else access.bytes * parts
             last[access.tensor] = i
         for access in kernel.reads:
             if access.tensor in first:

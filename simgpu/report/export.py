@@ -25,11 +25,14 @@ def to_dict(report: Report) -> dict[str, Any]:
         "math_dtype": report.math_dtype,
         "runtime": report.runtime.name,
         "num_streams": report.num_streams,
+        "mode": "train" if report.optimizer else "inference",
+        "optimizer": report.optimizer or None,
         "num_params": report.num_params,
         "num_kernels": len(report.kernels),
         "num_calls": report.num_calls,
         "latency_s": report.latency_s,
         "throughput_per_s": report.throughput_per_s,
+        **_generation(report),
         "host_s": report.host_s,
         "device_s": report.device_s,
         "kernel_s": report.kernel_s,
@@ -51,6 +54,8 @@ def to_dict(report: Report) -> dict[str, Any]:
         "memory": {
             "weights_bytes": memory.weights_bytes,
             "input_bytes": memory.input_bytes,
+            "gradient_bytes": memory.gradient_bytes,
+            "optimizer_bytes": memory.optimizer_bytes,
             "state_bytes": memory.state_bytes,
             "activation_bytes": memory.activation_bytes,
             "workspace_bytes": memory.workspace_bytes,
@@ -68,6 +73,18 @@ def to_dict(report: Report) -> dict[str, Any]:
         "assumptions": list(report.assumptions),
     }
     return {key: _plain(value) for key, value in result.items()}
+
+
+def _generation(report: Report) -> dict[str, float]:
+    """Figures of a decode; the throughput of one is in tokens of all sequences."""
+    if not report.new_tokens:
+        return {}
+    return {
+        "new_tokens": report.new_tokens,
+        "token_s": report.latency_s,
+        "tokens_per_s": report.throughput_per_s,
+        "generation_s": report.generation_s,
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -33,6 +33,8 @@ class Report:
         kernels, times, timeline: The kernels, what each costs alone, and when each runs.
         memory: Memory by category.
         idle_w: Power of the board that no kernel accounts for. [W]
+        new_tokens: Passes like this one that a sequence's output takes, a token each; 0 = the run generates none.
+        optimizer: Of the training step that this is; "" = inference.
         assumptions: What was taken for granted, most important first.
     """
 
@@ -50,6 +52,8 @@ class Report:
     timeline: Timeline = field(repr=False)
     memory: Footprint = field(repr=False)
     idle_w: float = 0.0
+    new_tokens: int = 0
+    optimizer: str = ""
     assumptions: tuple[str, ...] = ()
 
     # ---- time
@@ -57,7 +61,7 @@ class Report:
     @property
     def setting(self) -> str:
         """The run in a few words: "batch 32 · fp16 · eager"."""
-        words = [f"batch {self.batch}", self.dtype, self.runtime.name]
+        words = [f"batch {self.batch}", self.dtype, self.runtime.name, *([f"training step ({self.optimizer})"] if self.optimizer else [])]
         return " · ".join([*words, f"{self.num_streams} streams"] if self.num_streams > 1 else words)
 
     @cached_property
@@ -69,6 +73,11 @@ class Report:
     def throughput_per_s(self) -> float:
         """Samples a second where one run follows the other, each waited for. [1/s]"""
         return self.batch / self.latency_s
+
+    @property
+    def generation_s(self) -> float:
+        """All passes of a decode, each as long as this one, the mean of them; 0 if the run generates nothing. [s]"""
+        return self.new_tokens * self.latency_s
 
     @property
     def host_s(self) -> float:

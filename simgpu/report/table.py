@@ -101,7 +101,7 @@ def _head(report: Report, width: int) -> list[str]:
         f"{format_quantity(report.flop, 'FLOP')} (1 MAC = 2)",
         f"{len(report.kernels)} kernels",
     ]
-    rate = f"{number(report.throughput_per_s)} samples/s"
+    rate = f"{number(report.throughput_per_s)} {'tokens' if report.new_tokens else 'samples'}/s"
     lead = "  Limited by  "
     because = f"{report.bound}: {verdict(report)}"
     return [
@@ -109,10 +109,21 @@ def _head(report: Report, width: int) -> list[str]:
         *joined(facts, width, " ·"),
         "─" * width,
         f"  Latency     {seconds(report.latency_s)}   ({rate})",
+        *([f"  Generation  {_generation_line(report)}"] if report.new_tokens else []),
         *textwrap.wrap(because, width, initial_indent=lead, subsequent_indent=" " * len(lead), break_on_hyphens=False),
         *([f"  Would help  {advice(report)}"] if advice(report) else []),
         f"  Memory      {_memory_line(report)}",
     ]
+
+
+def _generation_line(report: Report) -> str:
+    """Time of a token, and of all where more than one is wanted."""
+    each = f"{seconds(report.latency_s)} for each token"
+    if report.new_tokens == 1:
+        return each
+    return (
+        f"{each} on average, {seconds(report.generation_s)} for all {report.new_tokens} of {'a sequence' if report.batch == 1 else f'{report.batch} sequences'}"
+    )
 
 
 def _memory_line(report: Report) -> str:

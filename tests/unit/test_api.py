@@ -85,6 +85,26 @@ def test_the_largest_batch_fits_and_the_next_does_not():
     assert too_large.latency_s > 0  # reported, not refused
 
 
+def test_a_training_step_needs_more_of_everything():
+    inference, sgd, adam = (
+        simgpu.simulate("squeezenet1_1", "a100", batch=8, **mode) for mode in ({}, {"training": True}, {"training": True, "optimizer": "adam"})
+    )
+    assert (inference.optimizer, sgd.optimizer, adam.optimizer) == ("", "sgd", "adam")
+    assert 2.5 * inference.flop < sgd.flop < 3.5 * inference.flop  # a backward pass is about two forward passes
+    assert inference.memory.optimizer_bytes == inference.memory.gradient_bytes == 0
+    assert sgd.memory.optimizer_bytes == 4 * sgd.num_params
+    assert adam.memory.optimizer_bytes == 8 * sgd.num_params
+    assert sgd.memory.activation_bytes > 3 * inference.memory.activation_bytes  # the backward pass reads them again
+    assert simgpu.largest_batch("squeezenet1_1", "t4", training=True) < simgpu.largest_batch("squeezenet1_1", "t4")
+
+
+def test_new_tokens_are_decoded_in_their_mean_step():
+    report = simgpu.simulate("opt-125m", "t4", batch=2, context=100, new_tokens=11)
+    assert (report.new_tokens, report.generation_s) == (11, 11 * report.latency_s)
+    assert report.latency_s == simgpu.simulate("opt-125m", "t4", batch=2, phase="decode", context=105).latency_s
+    assert simgpu.simulate("opt-125m", "t4", seq_len=16).new_tokens == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
@@ -100,6 +120,10 @@ def test_the_largest_batch_fits_and_the_next_does_not():
         ({"num_streams": 0}, r"streams: expected 1 or more, got 0"),
         ({"overrides": {"sm.cout": 3}}, r"sm\.cout.*did you mean 'sm\.count'\?"),
         ({"image_siz": 3}, r"unknown option 'image_siz', expected one of .*; did you mean 'image_size'\?"),
+        ({"training": True, "optimizer": "adm"}, r"unknown optimizer 'adm', expected one of sgd, adam; did you mean 'adam'\?"),
+        ({"training": True, "optimizer": ""}, r"unknown optimizer ''"),
+        ({"training": True, "runtime": "tensorrt"}, r"runtime tensorrt runs inference only"),
+        ({"training": True, "model": "gpt2", "phase": "decode"}, r"gpt2: a decode step is not trained; train on whole sequences, phase 'prefill'"),
         ({"shapes": {"n": 3}}, r"resnet18: shapes belong to ONNX models"),
     ],
 )

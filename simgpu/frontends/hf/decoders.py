@@ -22,7 +22,7 @@ def causal(read: Callable[[Fields, str], Decoder], f: Fields, name: str, request
     """The graph of a decoder-only model."""
     d = read(f, name)
     request.choose_part(f.where, ())
-    usual = min(USUAL_TOKENS, d.max_positions - 1 if request.decode else d.max_positions) or 1
+    usual = max(1, min(USUAL_TOKENS, d.max_positions - request.generated))
     lengths = decoder_lengths(request, usual=usual, prompt=request.seq_len)
     if d.position_rows:
         check_positions(f.where, lengths, d.max_positions)

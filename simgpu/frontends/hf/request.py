@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 from simgpu.errors import OptionError, did_you_mean
 
@@ -71,6 +72,11 @@ class Request:
     def decode(self) -> bool:
         return self.phase == "decode"
 
+    @property
+    def generated(self) -> int:
+        """Tokens of each sequence that the graph stands for; 0 = it generates none."""
+        return (self.new_tokens or 1) if self.decode else 0
+
     def choose_part(self, where: str, parts: Sequence[str]) -> str:
         """The part asked for.
 
@@ -86,6 +92,70 @@ class Request:
         """Ends in a message if decode was asked of a network that generates nothing."""
         if self.decode:
             raise OptionError(f"{where}: phase: is 'decode', but {what} generates no tokens; choose 'prefill'")
+
+
+_FIELDS = frozenset(f.name for f in fields(Request))
+
+
+class ReadRequest(Request):
+    """A request that remembers which of its fields a family read, so that an option without effect is not taken in silence."""
+
+    __slots__ = ("_read",)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_read", set())
+        Request.__post_init__(self)
+        self._read.clear()
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in _FIELDS:
+            object.__getattribute__(self, "_read").add(name)
+        return object.__getattribute__(self, name)
+
+    def check_read(self, where: str, given: Iterable[str]) -> None:
+        """Ends in a message if an option that was given is one that the network has no use for.
+
+        Raises:
+            OptionError: It names the option.
+        """
+        read = frozenset(self._read)
+        for name in given:
+            if name not in read:
+                raise OptionError(f"{where}: {name}: the network {_WHY.get(name, 'has no use for it')}; leave it out")
+
+
+_WHY: Mapping[str, str] = {
+    "seq_len": "reads no tokens",
+    "target_len": "has no decoder beside its encoder",
+    "context": "caches no tokens",
+    "image_size": "sees no image",
+    "latent": "has no latent attention",
+    "logits": "has no vocabulary projection to choose positions for",
+    "experts": "has no experts",
+    "capacity_factor": "has no experts",
+}
+
+
+def from_text(name: str, value: Any) -> Any:
+    """An option's value where a command line gives it as text.
+
+    Raises:
+        OptionError: The text is no such value.
+
+    >>> from_text("context", "4096"), from_text("experts", "zipf:1.2"), from_text("experts", "3,1"), from_text("capacity_factor", "1.25")
+    (4096, 'zipf:1.2', (3.0, 1.0), 1.25)
+    """
+    if not isinstance(value, str):
+        return value
+    try:
+        if name in ("seq_len", "target_len", "context", "new_tokens", "image_size"):
+            return int(value)
+        if name == "capacity_factor":
+            return float(value)
+        return tuple(float(v) for v in value.split(",")) if name == "experts" and "," in value else value
+    except ValueError:
+        wanted = "a whole number" if name not in ("capacity_factor", "experts") else "a number" if name == "capacity_factor" else "numbers with commas between"
+        raise OptionError(f"{name}: is '{value}', expected {wanted}") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,7 +41,7 @@ def whisper(f: Fields, name: str, request: Request) -> Graph:
     if part == "encoder":
         request.only_prefill(f.where, "the encoder")
         return b.build(_encoder(b, m, request.batch))
-    lengths = decoder_lengths(request, usual=m.targets - request.decode or 1, prompt=request.target_len or request.seq_len)
+    lengths = decoder_lengths(request, usual=max(1, m.targets - request.generated), prompt=request.target_len or request.seq_len)
     check_positions(f.where, lengths, m.targets)
     if lengths.note:
         b.assume(lengths.note)

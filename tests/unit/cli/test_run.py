@@ -64,6 +64,37 @@ def test_options_reach_the_model_and_the_gpu(capsys: pytest.CaptureFixture[str])
     assert (small["num_streams"], small["host"]["name"]) == (2, "none")
 
 
+def test_language_models(capsys: pytest.CaptureFixture[str]):
+    decode = ["run", "opt-125m", "--gpu", "t4", "--dtype", "fp16", "--batch", "2", "--context", "100", "--new-tokens", "21"]
+    assert main(decode) == 0
+    out = capsys.readouterr().out
+    assert "for each token on average" in out
+    assert "for all 21 of 2 sequences" in out
+    assert main([*decode, "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["generation_s"] == 21 * data["token_s"]
+    assert data["tokens_per_s"] == pytest.approx(2 / data["token_s"])
+    assert data["memory"]["state_bytes"] == 2 * 2 * 12 * 768 * (100 + 10 + 1) * 2  # keys and values of 12 layers in fp16
+    assert main(["run", "opt-125m", "--gpu", "t4", "--phase", "prefill", "--seq-len", "16", "--json"]) == 0
+    assert "token_s" not in json.loads(capsys.readouterr().out)
+
+
+def test_experts_that_no_token_reaches_are_not_read(capsys: pytest.CaptureFixture[str]):
+    read = {}
+    for experts in ("balanced", "1,0,0,0,0,0,0,0"):
+        assert main(["model", "switch-base-8", "--batch", "4", "--phase", "decode", "--context", "8", "--experts", experts, "--json"]) == 0
+        read[experts] = json.loads(capsys.readouterr().out)["total"]["read_bytes"]
+    # 4 tokens go to 4 experts or all to one, in 6 layers; an expert has two matrices of 768 x 3072.
+    assert read["balanced"] - read["1,0,0,0,0,0,0,0"] == pytest.approx(3 * 6 * 2 * 768 * 3072 * 4, rel=1e-3)
+
+
+def test_a_training_step(capsys: pytest.CaptureFixture[str]):
+    assert main([*RUN, "--batch", "2", "--mode", "train", "--optimizer", "adam"]) == 0
+    out = capsys.readouterr().out
+    assert "training step (adam)" in out
+    assert "optimizer states" in out
+
+
 def test_help_defines_every_term_of_utilisation(capsys: pytest.CaptureFixture[str]):
     assert main(["run", "--help"]) == 0
     out = " ".join(capsys.readouterr().out.split())
@@ -91,6 +122,16 @@ def test_help_defines_every_term_of_utilisation(capsys: pytest.CaptureFixture[st
         ([*RUN, "--shape", "n=0"], "--shape n=0: expected SYMBOL=N"),
         ([*RUN, "--shape", "n=1", "--shape", "n=2"], "--shape n=2: 'n' is given twice"),
         ([*RUN, "--shape", "n=1"], "shapes belong to ONNX models"),
+        ([*RUN, "--phase", "decode"], "squeezenet1_1: unknown option 'phase', expected one of"),
+        (["run", "vit-large", "--gpu", "t4", "--context", "9"], "vit-large: context: the network caches no tokens; leave it out"),
+        (["run", "bert-base", "--gpu", "t4", "--new-tokens", "9"], "bert-base: phase: is 'decode', but an encoder generates no tokens; choose 'prefill'"),
+        (["run", "opt-125m", "--gpu", "t4", "--experts", "zipf"], "opt-125m: experts: the network has no experts; leave it out"),
+        (["run", "mixtral-8x7b", "--gpu", "t4", "--experts", "zpif"], "experts: is 'zpif', expected balanced, zipf, zipf:EXPONENT"),
+        (["run", "mixtral-8x7b", "--gpu", "t4", "--experts", "1,x"], "experts: is '1,x', expected numbers with commas between"),
+        (["run", "opt-125m", "--gpu", "t4", "--phase", "decode", "--param", "context=many"], "context: is 'many', expected a whole number"),
+        (["run", "opt-125m", "--gpu", "t4", "--mode", "train", "--new-tokens", "3"], "opt-125m: a decode step is not trained"),
+        ([*RUN, "--optimizer", "adam"], "--optimizer adam: an inference has none; add --mode train or leave it out"),
+        ([*RUN, "--mode", "train", "--optimizer", "adm"], "unknown optimizer 'adm', expected one of sgd, adam; did you mean 'adam'?"),
         ([*RUN, "--csv", "/nowhere/a.csv"], "/nowhere/a.csv: cannot be written, the folder '/nowhere' does not exist; create it first"),
         ([*RUN, "--json", "/"], "/: cannot be written, it is a folder; expected the name of a file"),
         ([*RUN, "--roofline", "a.bmp"], "a.bmp: '.bmp' says no picture format, expected .png, .svg, .pdf"),

@@ -99,7 +99,7 @@ def test_fields_of_a_unet(change: dict[str, Any], message: str) -> None:
         ("llama-3-8b", {"batch": 0}, "batch: is 0, expected a whole number from 1"),
         ("llama-3-8b", {"seq_len": 2**40}, "seq_len: is 1099511627776, expected a whole number"),
         ("llama-3-8b", {"phase": "decoding"}, "phase: is 'decoding', expected one of prefill, decode; did you mean 'decode'"),
-        ("llama-3-8b", {"new_tokens": 4}, "new_tokens: is 4 in a prefill, which generates none; choose phase 'decode'"),
+        ("llama-3-8b", {"new_tokens": 4, "phase": "prefill"}, "new_tokens: is 4 in a prefill, which generates none; choose phase 'decode'"),
         ("llama-3-8b", {"part": "encoder"}, "part: has no 'encoder', it is all one part"),
         ("llama-3-8b", {"head": "mlm"}, "head: is 'mlm', which a decoder-only model does not have; choose lm, classify or none"),
         ("mixtral-8x7b", {"capacity_factor": 0}, "capacity_factor: is 0, expected a number above 0"),
@@ -111,6 +111,14 @@ def test_fields_of_a_unet(change: dict[str, Any], message: str) -> None:
         ("t5-small", {"part": "encode"}, "part: has no 'encode', its parts are encoder, decoder; did you mean 'encoder'"),
         ("t5-small", {"part": "encoder", "phase": "decode"}, "phase: is 'decode', but the encoder generates no tokens"),
         ("swin-tiny", {"image_size": 0}, "image_size: is 0, expected a whole number"),
+        ("swin-tiny", {"seq_len": 9}, "swin-tiny: seq_len: the network reads no tokens; leave it out"),
+        ("bert-base", {"context": 9}, "context: the network caches no tokens; leave it out"),
+        ("bert-base", {"new_tokens": 9}, "phase: is 'decode', but an encoder generates no tokens"),
+        ("llama-3-8b", {"experts": "zipf"}, "experts: the network has no experts; leave it out"),
+        ("llama-3-8b", {"capacity_factor": 2.0}, "capacity_factor: the network has no experts"),
+        ("llama-3-8b", {"image_size": 224}, "image_size: the network sees no image"),
+        ("llama-3-8b", {"latent": "expanded"}, "latent: the network has no latent attention"),
+        ("llama-3-8b", {"target_len": 9}, "target_len: the network has no decoder beside its encoder"),
     ],
 )
 def test_options(name: str, options: dict[str, Any], message: str) -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from simgpu.frontends.builder import Builder
 from simgpu.graph.ir import CONSTANT, INPUT, STATE, WEIGHT, Graph, Tensor
 from simgpu.kernels.kernel import Access, Kernel, KernelGraph, Stream
+from simgpu.kernels.lower import lower
 from simgpu.memory.footprint import footprint, largest_batch, live_activations
+from simgpu.passes.pipeline import prepare
+from tests.toys import toy_gpu
 
 
 def graph(*tensors: Tensor, outputs: tuple[str, ...] = ()) -> Graph:
@@ -96,3 +100,19 @@ def test_the_search_stops_at_the_limit():
     tried = []
     assert largest_batch(lambda batch: tried.append(batch) or 0.0, 1.0, limit=64) == 64
     assert max(tried) == 64
+
+
+def test_a_training_step_has_gradients_and_states_of_the_optimizer():
+    """y = W2 · relu(W1 · x) with 7 × 5 and 3 × 7 weights, batch 2, all in 4 bytes."""
+    b = Builder("toy")
+    x = b.relu(b.linear(b.input("x", (2, 5)), 7, bias=False, name="first"))
+    net = b.build(b.linear(x, 3, bias=False, name="second"))
+    weights_bytes = 4 * (7 * 5 + 3 * 7)
+    for optimizer, states in (("sgd", 1), ("adam", 2)):
+        prepared = prepare(net, gpu=toy_gpu(), training=True, optimizer=optimizer)
+        memory = footprint(prepared, lower(prepared, gpu=toy_gpu()), capacity_bytes=1e6, context_bytes=0.0)
+        assert (memory.weights_bytes, memory.optimizer_bytes, memory.state_bytes) == (weights_bytes, states * weights_bytes, 0)
+        assert memory.gradient_bytes == weights_bytes  # so small a net peaks in the update, when all gradients are there
+        assert memory.peak_bytes == sum(memory.by_category().values())
+    # Adam's foreach form keeps a denominator for every parameter; nothing else but the loss and the logits lives then.
+    assert memory.activation_bytes == pytest.approx(weights_bytes + 4 + 4 * 2 * 3)

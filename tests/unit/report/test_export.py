@@ -7,7 +7,7 @@ import gzip
 import io
 import json
 import os
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -30,6 +30,16 @@ def test_json_has_the_figures_under_their_names():
     assert [k["label"] for k in data["kernels"]] == ["conv 3×3", "relu", "copy"]
     assert data["assumptions"] == ["the toy is a toy"]
     assert sum(data["bound_fractions"].values()) == pytest.approx(1)
+
+
+def test_json_of_a_decode_and_of_a_training_step():
+    usual = json.loads(to_json(three_kernels()))
+    assert (usual["mode"], usual["optimizer"]) == ("inference", None)
+    assert "token_s" not in usual
+    data = json.loads(to_json(replace(three_kernels(), new_tokens=5, optimizer="adam")))
+    assert (data["new_tokens"], data["token_s"], data["tokens_per_s"], data["generation_s"]) == (5, 8, 0.5, 40)
+    assert (data["mode"], data["optimizer"]) == ("train", "adam")
+    assert (data["memory"]["gradient_bytes"], data["memory"]["optimizer_bytes"]) == (0, 0)
 
 
 def test_json_knows_no_infinity():

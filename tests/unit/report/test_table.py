@@ -56,6 +56,18 @@ def test_a_model_that_does_not_fit_is_said_so_at_the_top():
     assert "DOES NOT FIT: 2.34 KiB needed, 1000 B there" in head
 
 
+def test_a_decode_step_is_told_in_tokens():
+    r = replace(three_kernels(), new_tokens=5)
+    head = format_report(r).split("\n\n")[0]
+    assert "Latency     8 s   (0.5 tokens/s)" in head  # 4 sequences get a token each in 8 s
+    assert "Generation  8 s for each token on average, 40 s for all 5 of 4 sequences" in head
+    assert "Generation  8 s for each token\n" in format_report(replace(r, new_tokens=1))
+
+
+def test_a_training_step_is_called_one():
+    assert "fp16 · eager · training step (adam) ·" in format_report(replace(three_kernels(), optimizer="adam"))
+
+
 def test_columns_and_blocks():
     assert columns([], "<<") == []
     assert side_by_side(["left"], ["right", "more"], 20) == ["left   right", "       more"]
