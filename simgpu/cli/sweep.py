@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import click
 
+from simgpu.cli.study_pictures import check_pictures, draw, named_paths, picture_options
 from simgpu.cli.whatif import run_and_show
+from simgpu.errors import OptionError
 
 
 @click.command()
@@ -15,8 +17,24 @@ from simgpu.cli.whatif import run_and_show
 @click.option("--yes", is_flag=True, help="Confirm more than 100,000 designs.")
 @click.option("--jobs", type=int, metavar="N", help="Processes. Default: 1, all cores for large studies.")
 @click.option("--backend", metavar="dask://HOST:PORT", help="Compute on a Dask cluster.")
+@picture_options
 @click.option("--top", type=click.IntRange(min=0), default=10, show_default=True, metavar="N", help="Show the N fastest designs.")
-def command(*, study: str, output: str | None, resume: bool, force: bool, yes: bool, jobs: int | None, backend: str | None, top: int) -> None:
+def command(
+    *,
+    study: str,
+    output: str | None,
+    resume: bool,
+    force: bool,
+    yes: bool,
+    jobs: int | None,
+    backend: str | None,
+    plot_path: str | None,
+    map_path: str | None,
+    value: str | None,
+    pareto: tuple[str, str] | None,
+    theme: str,
+    top: int,
+) -> None:
     """Run the study that a file describes: models, GPUs and settings, and what varies.
 
     \b
@@ -32,9 +50,16 @@ def command(*, study: str, output: str | None, resume: bool, force: bool, yes: b
     sample: 1000                     # draw so many instead of every combination
     output: study.csv
     """
+    pictures = named_paths([plot_path, map_path, pareto[1] if pareto else None])
+    if pictures:
+        check_pictures(*pictures, theme=theme)
+
     from simgpu.studies.designs import MAX_DESIGNS
     from simgpu.studies.study_file import read_study
 
     file = read_study(study, max_designs=None if yes else MAX_DESIGNS)
     target = output if output is not None else str(file.output) if file.output else None
-    run_and_show(file.study, output=target, resume=resume, force=force, jobs=jobs, backend=backend, top=top)
+    if (resume or force) and target is None:
+        raise OptionError(f"--{'resume' if resume else 'force'}: there is no output to go with it; give -o FILE, or `output:` in {study}")
+    table = run_and_show(file.study, output=target, resume=resume, force=force, jobs=jobs, backend=backend, top=top)
+    draw(file.study, table, plot_path=plot_path, map_path=map_path, value=value, pareto=pareto, theme=theme)

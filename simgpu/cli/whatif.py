@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from simgpu.cli.progress import Progress
 from simgpu.cli.options import parse_params, parse_shapes
+from simgpu.cli.progress import Progress
 from simgpu.cli.run import page_width
+from simgpu.cli.study_pictures import check_pictures, draw, named_paths, picture_options
 from simgpu.errors import OptionError
 
 
@@ -36,6 +37,9 @@ from simgpu.errors import OptionError
 @click.option("--yes", is_flag=True, help="Confirm more than 100,000 designs.")
 @click.option("--jobs", type=int, metavar="N", help="Processes. Default: 1, all cores for large studies.")
 @click.option("--backend", metavar="dask://HOST:PORT", help="Compute on a Dask cluster.")
+@picture_options
+@click.option("--tornado", "tornado_path", metavar="FILE", help="Draw what matters: each field (those that vary, or all that count) 20 % up and down.")
+@click.option("--target", metavar="LATENCY", help="What would it take? The smallest change of each of these fields that reaches it: --target '2 ms'.")
 @click.option("--top", type=click.IntRange(min=0), default=10, show_default=True, metavar="N", help="Show the N fastest designs.")
 def command(
     *,
@@ -60,6 +64,13 @@ def command(
     yes: bool,
     jobs: int | None,
     backend: str | None,
+    plot_path: str | None,
+    map_path: str | None,
+    value: str | None,
+    pareto: tuple[str, str] | None,
+    theme: str,
+    tornado_path: str | None,
+    target: str | None,
     top: int,
 ) -> None:
     """Run MODEL on designs of a GPU that do not exist, and say which is fastest and what limits it.
@@ -68,33 +79,86 @@ def command(
 
     \b
     simgpu whatif resnet50 --gpu a100 --vary sm.count=54:216:18 --vary dram.bandwidth="1..4 TB/s:16" -o out.csv
-    simgpu whatif bert-base --gpu t4 --seq-len 128 --vary batch=1..64:7log --vary dtype=fp32,fp16
+    simgpu whatif resnet50 --gpu a100 --vary sm.count=20:220:10 --vary dram.bandwidth="0.2..6 TB/s:16 log" --map map.png
+    simgpu whatif bert-base --gpu t4 --seq-len 128 --vary batch=1..64:7log --vary dtype=fp32,fp16 --plot batch.png
+    simgpu whatif resnet50 --gpu a100 --batch 32 --tornado matters.png --target "8 ms"
     """
     vary = parse_vary(varied)
-    if not vary:
-        raise OptionError("nothing varies; give --vary FIELD=VALUES, such as --vary sm.count=54:216:18")
+    pictures = named_paths([plot_path, map_path, pareto[1] if pareto else None, tornado_path])
+    if not vary and not (tornado_path or target):
+        raise OptionError("nothing varies; give --vary FIELD=VALUES, such as --vary sm.count=54:216:18, or ask with --tornado or --target")
+    for option, given in (("-o", output), ("--plot", plot_path), ("--map", map_path), ("--pareto", pareto), ("--sample", sample)):
+        if given is not None and not vary:
+            raise OptionError(f"{option}: nothing varies; give --vary FIELD=VALUES, such as --vary sm.count=54:216:18")
     if (resume or force) and output is None:
         raise OptionError(f"--{'resume' if resume else 'force'}: there is no output to go with it; give -o FILE")
+    for name, chosen in (("dtype", dtype), ("runtime", runtime)):
+        if chosen is not None and name in vary:
+            raise OptionError(f"{name}: is given and varies; give it once")
+    if pictures:
+        check_pictures(*pictures, theme=theme)
 
     from simgpu.arch.loader import parse_settings
-    from simgpu.studies.designs import MAX_DESIGNS
-    from simgpu.studies.study import plan
+    from simgpu.units import parse_quantity
 
-    given: dict[str, Any] = {"model": model, "gpu": gpu, "batch": batch, "dtype": dtype, "runtime": runtime, "host": host, "attention": attention}
-    for name in ("dtype", "runtime"):
-        if given[name] is not None and name in vary:
-            raise OptionError(f"{name}: is given and varies; give it once")
-    given |= {"dtype": dtype or "fp32", "runtime": runtime or "eager"}
-    study = plan(
-        given,
-        vary,
-        sample=sample,
-        seed=seed,
-        overrides=parse_settings(settings),
-        options={**parse_shapes(shapes), **parse_params(params, seq_len=seq_len, image_size=image_size)},
-        max_designs=None if yes else MAX_DESIGNS,
-    )
-    run_and_show(study, output=output, resume=resume, force=force, jobs=jobs, backend=backend, top=top)
+    target_s = parse_quantity(target, "s") if target else None
+    if target and target_s is not None and target.strip()[-1:] != "s":
+        raise OptionError(f"--target {target}: has no unit, expected a time such as '2 ms'")
+    overrides = parse_settings(settings)
+    shared: dict[str, Any] = {"batch": batch, "dtype": dtype or "fp32", "runtime": runtime or "eager", "host": host, "attention": attention}
+    options = {**parse_shapes(shapes), **parse_params(params, seq_len=seq_len, image_size=image_size)}
+    if vary:
+        from simgpu.studies.designs import MAX_DESIGNS
+        from simgpu.studies.study import plan
+
+        study = plan(
+            {"model": model, "gpu": gpu, **shared},
+            vary,
+            sample=sample,
+            seed=seed,
+            overrides=overrides,
+            options=options,
+            max_designs=None if yes else MAX_DESIGNS,
+        )
+        table = run_and_show(study, output=output, resume=resume, force=force, jobs=jobs, backend=backend, top=top)
+        draw(study, table, plot_path=plot_path, map_path=map_path, value=value, pareto=pareto, theme=theme)
+    if tornado_path or target_s is not None:
+        _ask(model, gpu, overrides, {**shared, **options}, list(vary), tornado_path, target_s, theme)
+
+
+def _ask(
+    model: str,
+    gpu: str,
+    overrides: Mapping[str, Any],
+    options: Mapping[str, Any],
+    varied: Sequence[str],
+    tornado_path: str | None,
+    target_s: float | None,
+    theme: str,
+) -> None:
+    """Answers about the GPU itself: what matters, and what a target takes."""
+    from simgpu.studies.axes import SETTINGS
+    from simgpu.studies.case import Case, levers
+    from simgpu.studies.page import format_levers, format_needs
+    from simgpu.studies.sensitivity import sensitivity, what_it_takes
+    from simgpu.studies.study import base_gpu
+
+    fields = [name for name in varied if name not in SETTINGS]
+    case = Case(model, base_gpu(gpu, overrides), **{name: value for name, value in options.items() if value is not None})
+    if tornado_path:
+        from simgpu.plot.style import save
+        from simgpu.plot.tornado import plot_tornado
+
+        found = sensitivity(case, fields)
+        said = " · ".join(
+            f"batch {case.work.batch}" if name == "batch" else str(value) for name, value in options.items() if value is not None or name == "batch"
+        )
+        save(plot_tornado(found, title=f"{model} on {case.gpu.name}: what matters", subtitle=said, theme=theme), tornado_path)
+        click.echo(f"wrote {tornado_path}", err=True)
+        click.echo(format_levers(found), nl=False)
+    if target_s is not None:
+        needs = what_it_takes(case, target_s, fields)
+        click.echo(format_needs(needs, target_s, {name: case.value(name) for name in fields or levers(case)}), nl=False)
 
 
 def parse_vary(texts: Iterable[str]) -> dict[str, str]:

@@ -49,7 +49,7 @@ def scaled(column: str, values: NDArray[Any]) -> tuple[NDArray[np.float64], str]
     if not unit or unit == "1/s":
         return np.asarray(values, dtype=float), f"{name_of(column)} [samples/s]" if column == "throughput_per_s" else name_of(column)
     shown = format_quantity(float(np.max(np.abs(values))), "iB" if unit == "B" else unit).partition(" ")[2] or unit
-    return np.asarray(values, dtype=float) / parse_quantity(f"1 {shown}", unit), f"{name_of(column)} [{shown}]"
+    return np.asarray(values, dtype=float) / parse_quantity(f"1 {shown}", unit), f"{name_of(column)} [{shown.replace('mm2', 'mm²')}]"
 
 
 def said(column: str, value: Any) -> str:

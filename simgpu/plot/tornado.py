@@ -48,11 +48,11 @@ def plot_tornado(levers: Sequence[Lever], *, title: str = "What matters", subtit
             )  # fmt: skip
         ax.annotate(
             f"{lever.elasticity:+.2f}", (1.0, row), xycoords=("axes fraction", "data"), xytext=(-2, 0), textcoords="offset points", va="center", ha="right",
-            fontsize=8, color=colours.ink,
+            fontsize=8, color=colours.ink, zorder=5, bbox={"facecolor": colours.background, "edgecolor": "none", "pad": 1.5},
         )  # fmt: skip
     ax.annotate(
         "elasticity\n[% for each %]", (1.0, -0.62), xycoords=("axes fraction", "data"), xytext=(-2, 0), textcoords="offset points", va="bottom", ha="right",
-        fontsize=7.5, color=colours.muted,
+        fontsize=7.5, color=colours.muted, bbox={"facecolor": colours.background, "edgecolor": "none", "pad": 1.5},
     )  # fmt: skip
     ax.axvline(0.0, color=colours.ceiling, linewidth=1.0, zorder=4)
     ax.set_yticks(range(len(shown)), [_name(lever.field) for lever in shown], fontsize=8.5, color=colours.ink)

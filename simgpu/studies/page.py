@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from simgpu.arch.schema import schema
+from simgpu.report.study import Lever, Need
 from simgpu.report.text import columns, joined, percent
+from simgpu.studies.sensitivity import MOST
 from simgpu.studies.table import Table
 from simgpu.units import format_quantity, split_unit
 
@@ -98,3 +101,49 @@ def _span(table: Table, name: str) -> str:
 
 def _is_text(table: Table, name: str) -> bool:
     return table[name].dtype.kind in "OUb"
+
+
+def format_levers(levers: Sequence[Lever]) -> str:
+    """What matters, as lines."""
+    rows = []
+    for lever in levers:
+        changes = [f"{seconds / lever.latency_s - 1:+.1%}" for seconds in (lever.low_latency_s, lever.high_latency_s)]
+        values = [_quantity(value, lever.unit) for value in (lever.low, lever.value, lever.high)]
+        rows.append((lever.field, *values, *changes, f"{lever.elasticity:+.2f}"))
+    header = ("field", "less", "as it is", "more", "latency, less", "latency, more", "elasticity")
+    title = "What matters: the latency with less and more of each field, and its change in % for each % of the field"
+    return "\n".join(["", title, *columns(rows, "<>>>>>>", header=header), ""])
+
+
+def format_needs(needs: Sequence[Need], target_s: float, levers: Mapping[str, float]) -> str:
+    """What it takes to reach a latency, as lines.
+
+    Args:
+        levers: What the GPU has of each field, in SI.
+    """
+    rows, vain = [], []
+    for need in needs:
+        name = need.fields[0] if len(need.fields) == 1 else "all of these together"
+        if not need.met:
+            vain.append(f"{name} {format_quantity(need.latency_s, 's')} ({need.bound})")
+            continue
+        unit = unit_of_field(need.fields[0])
+        now, then = (_quantity(value, unit) if len(need.fields) == 1 else "" for value in (levers[need.fields[0]], need.values[0]))
+        rows.append((name, now, then, f"×{need.factor:.3g}", format_quantity(need.latency_s, "s"), need.bound))
+    lines = ["", f"What it takes to run in {format_quantity(target_s, 's')}"]
+    if rows:
+        lines += columns(rows, "<>>>><", header=("change", "from", "to", "by", "latency", "then bound by"))
+    if vain:
+        lines.append(f"{'Others do not reach it' if rows else 'Nothing reaches it'}, even ×{MOST:g}; the best latency, and what it is bound by then:")
+        lines += [f"  {line}" for line in joined(vain, 98)]
+    return "\n".join([*lines, ""])
+
+
+def unit_of_field(field: str) -> str:
+    """The SI unit of a field of a GPU."""
+    found = schema().find(field)
+    return found[0].unit if found else ""
+
+
+def _quantity(value: float, unit: str) -> str:
+    return format_quantity(value, "iB" if unit == "B" else unit) if unit else f"{value:,.6g}"

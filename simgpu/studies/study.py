@@ -29,6 +29,8 @@ from simgpu.runtime import runtime as runtime_named
 from simgpu.sim.host import host_cost
 from simgpu.studies.axes import NAMED_SETTINGS, SETTINGS, WHOLE_SETTINGS, Axis, axis
 from simgpu.studies.designs import MAX_DESIGNS, Designs, grid, latin_hypercube
+from simgpu.studies.die import die_estimate
+from simgpu.studies.table import Table
 from simgpu.studies.workload import OUTPUTS, Columns, Workload, alike, with_designs, workload
 
 CHUNK = 256  # designs that are computed, and put on the disk, together
@@ -270,3 +272,12 @@ def _set_value(gpu: GPU, column: str, given: Any) -> Any:
     for part in column.split("."):
         value = value.get(part, given) if isinstance(value, Mapping) else getattr(value, part)
     return value
+
+
+def with_die_estimate(study: Study, table: Table) -> Table:
+    """The table with two more columns: die area and cost, both estimates (see `simgpu.studies.die`)."""
+    area, cost = np.zeros(len(table)), np.zeros(len(table))
+    for chunk in chunks_of(study):
+        die = die_estimate(with_designs(chunk.gpu, study.fields(chunk.index)))
+        area[chunk.index], cost[chunk.index] = die.area_mm2, die.cost_usd
+    return Table(columns={**table.columns, "die_area_estimate_mm2": area, "die_cost_estimate_usd": cost}, inputs=table.inputs)

@@ -42,7 +42,7 @@ Columns = dict[str, NDArray[Any]]
 _PROBLEMS_AT_ONCE = 16384  # distinct problems × designs of one pricing, so that its arrays stay in cache
 
 BOUNDS = (*PARTS.values(), HOST_BOUND)
-SHARES = {name: f"{name.lower().replace(' ', '_')}_fraction" for name in BOUNDS}
+SHARES = {name: f"{name.lower().replace(' ', '_')}_bound_fraction" for name in BOUNDS}
 # What a study says of each design, column → meaning.
 OUTPUTS: Mapping[str, str] = {
     "latency_s": "from the host's first step to the end of the last kernel [s]",

@@ -60,10 +60,10 @@ def test_outcomes_worked_out_by_hand(toy: Workload):
     assert got["energy_j"].tolist() == pytest.approx([18 + 70, 18 + 31, 18 + 130])
     assert got["power_w"].tolist() == pytest.approx([88 / 7, 49 / 3.1, 148 / 13])
     assert got["bound"].tolist() == ["compute", "host launch", "compute"]
-    assert got["dram_fraction"].tolist() == pytest.approx([2 / 7, 0.2 / 3.1, 4 / 13])
-    assert got["compute_fraction"].tolist() == pytest.approx([3 / 7, 0.3 / 3.1, 6 / 13])
-    assert got["latency_fraction"].tolist() == pytest.approx([1 / 7, 0.1 / 3.1, 2 / 13])
-    assert got["host_launch_fraction"].tolist() == pytest.approx([1 / 7, 2.5 / 3.1, 1 / 13])
+    assert got["dram_bound_fraction"].tolist() == pytest.approx([2 / 7, 0.2 / 3.1, 4 / 13])
+    assert got["compute_bound_fraction"].tolist() == pytest.approx([3 / 7, 0.3 / 3.1, 6 / 13])
+    assert got["latency_bound_fraction"].tolist() == pytest.approx([1 / 7, 0.1 / 3.1, 2 / 13])
+    assert got["host_launch_bound_fraction"].tolist() == pytest.approx([1 / 7, 2.5 / 3.1, 1 / 13])
     assert got["mfu_fraction"].tolist() == pytest.approx([60 / 7 / 100, 60 / 3.1 / 10, 60 / 13 / 200])  # 10 FLOP/s an SM
     assert got["dram_bytes"].tolist() == [12.0, 12.0, 12.0]
     assert got["fits"].tolist() == [True, False, True]
@@ -110,7 +110,7 @@ def check(model: str, gpu: str, vary: Mapping[str, Any], sample: int | None = No
             assert row[name] == pytest.approx(value, rel=1e-9), (name, row)
         assert row["bound"] == report.bound
         assert row["fits"] == report.memory.fits
-        shares = {f"{name.lower().replace(' ', '_')}_fraction": share for name, share in report.bound_fractions.items()}
+        shares = {f"{name.lower().replace(' ', '_')}_bound_fraction": share for name, share in report.bound_fractions.items()}
         for name in OUTPUTS:
             if name.endswith("_fraction") and name != "mfu_fraction":
                 assert row[name] == pytest.approx(shares.get(name, 0.0), abs=1e-9), (name, row)
