@@ -48,6 +48,7 @@ _FUSED_BLOCKS: dict[str, tuple[tuple[int, int, int], ...]] = {
 _FUSED_LATER = ((1, 8, 16), (4, 8, 4))
 _FUSED_YEAR, _NON_FUSED_YEAR = 2016.0, 2016.4  # cuDNN 5.0 and 5.1
 _FORWARD_SPLIT_YEAR = 2020.0  # cuDNN 8: CUTLASS kernels that split the reduction of small FP32 problems
+_GROUPED_YEAR = 2018.2  # cuDNN 7.1: kernels that take all groups in one launch
 _NO_WINOGRAD = ("Tesla", "Fermi", "Kepler")
 
 
@@ -60,14 +61,12 @@ def price_conv(t: SimpleNamespace, m: Machine) -> Parts:
     dram_bytes = missed.sum(axis=0) + written
     dram_s = stream_s(dram_bytes, m)
 
-    found = [_implicit_gemm(t, m, direction, tensor), _depthwise(t, m, direction)]
-    if not tensor and m.generation not in _NO_WINOGRAD:
-        if direction != "bwd_weight" and m.library_year >= _FUSED_YEAR:
-            found.append(_winograd_fused(t, m, direction))
-        if m.library_year >= _NON_FUSED_YEAR:
-            found += [_winograd_non_fused(t, m, direction, taps, outputs) for taps, outputs in _WINOGRAD_SIZES]
-    if direction == "bwd_data" and not tensor:
-        found.append(_scatter(t, m))
+    found = [_depthwise(t, m, direction), *_products(t, m, direction, tensor)]
+    grouped = (t.groups > 1) & (t.groups < t.c)
+    if not tensor and np.any(grouped):
+        found = [(parts, possible if m.library_year >= _GROUPED_YEAR else possible & ~grouped, names) for parts, possible, names in found] + _group_by_group(
+            t, m, direction, grouped
+        )
     alternatives = []
     for parts, possible, names in found:
         if parts.dram_bytes is None:  # reads x and w once and writes y once
@@ -80,6 +79,38 @@ def price_conv(t: SimpleNamespace, m: Machine) -> Parts:
         latency_s=best.latency_s + f.conv_fixed_s,
         energy_flop=best.executed_flop * energy_per_flop_ratio(m, t.dtype, t.pipe) * f.conv_energy_ratio,
     )
+
+
+def _products(t: SimpleNamespace, m: Machine, direction: str, tensor: bool) -> list[Alternative]:
+    """The algorithms that the libraries of that year have for dense and grouped convolutions."""
+    found = [_implicit_gemm(t, m, direction, tensor)]
+    if not tensor and m.generation not in _NO_WINOGRAD:
+        if direction != "bwd_weight" and m.library_year >= _FUSED_YEAR:
+            found.append(_winograd_fused(t, m, direction))
+        if m.library_year >= _NON_FUSED_YEAR:
+            found += [_winograd_non_fused(t, m, direction, taps, outputs) for taps, outputs in _WINOGRAD_SIZES]
+    if direction == "bwd_data" and not tensor:
+        found.append(_scatter(t, m))
+    return found
+
+
+def _group_by_group(t: SimpleNamespace, m: Machine, direction: str, grouped: Any) -> list[Alternative]:
+    """Each group as a dense convolution, one launch after the other: the only way before cuDNN 7.1, and Winograd's way for wide groups.
+
+    Source: ShuffleNet v2 (arXiv:1807.11164) table 2, cuDNN 7.0: 4 groups of 128 channels take 4 times what one takes;
+    RepVGG (arXiv:2101.03697) table 4, cuDNN 7.5: 3x3 convolutions of 2 and 4 groups outrun the direct peak.
+    """
+    shares = {"c": t.c / t.groups, "k": t.k / t.groups, "groups": np.ones_like(t.groups)}
+    shares |= {name: getattr(t, name) / t.groups for name in ("read_bytes", "write_bytes", "total_bytes")}
+    one = SimpleNamespace(**{**vars(t), **shares})
+    result = []
+    for parts, possible, names in _products(one, m, direction, tensor=False):
+        scaled = {name: getattr(parts, name) * t.groups for name in ("math_s", "l2_s", "executed_flop", "l2_bytes")}
+        if parts.dram_bytes is not None:
+            scaled |= {name: getattr(parts, name) * t.groups for name in ("dram_s", "dram_bytes")}
+        latency_s = parts.latency_s * t.groups + (t.groups - 1.0) * m.factors.extra_kernel_s
+        result.append((replace(parts, latency_s=latency_s, **scaled), possible & grouped, [f"each group: {name}" for name in names]))
+    return result
 
 
 def _group_sizes(t: SimpleNamespace) -> tuple[Values, Values]:

@@ -71,9 +71,30 @@ def test_pointwise_is_a_plain_product(capability):
 
 
 def test_groups_each_have_a_product():
-    """4 groups of 64 → 128 channels, too wide to be joined."""
-    flop, _ = executed(conv(c=4 * 64, h=8, w=16, k=4 * 128, groups=4))
-    assert flop == 4 * 2 * 128 * 128 * 64 * 9
+    """4 groups of 64 → 128 channels, too wide to be joined: four tiles on 10 SMs take no longer than one."""
+    flop, name = executed(conv(c=4 * 64, h=8, w=16, k=4 * 128, groups=4))
+    assert (flop, name) == (4 * 2 * 128 * 128 * 64 * 9, "implicit GEMM 128x128")
+    grouped, dense = (priced(conv(c=64 * groups, h=8, w=16, k=128 * groups, groups=groups)).duration_s[0] for groups in (4, 1))
+    assert grouped == pytest.approx(dense)
+
+
+def test_before_cudnn_7_1_groups_ran_one_after_the_other():
+    """Four times as long as one group, and a kernel's start more for each further one, 7 s."""
+    grouped, dense = (
+        priced(conv(c=64 * groups, h=8, w=16, k=128 * groups, groups=groups), library_year=2017.7, factors={"extra_kernel_s": 7.0}) for groups in (4, 1)
+    )
+    assert grouped.choice_names() == ["each group: implicit GEMM 128x128"]
+    assert grouped.duration_s[0] == pytest.approx(4 * dense.duration_s[0] + 3 * 7)
+    assert grouped.executed_flop[0] == 4 * dense.executed_flop[0]
+    assert grouped.dram_bytes[0] == pytest.approx(4 * dense.dram_bytes[0], rel=1e-3)
+
+
+def test_wide_groups_run_alone_for_the_sake_of_winograd():
+    """36 / 144 of the multiplies: RepVGG's grouped networks outrun the direct peak."""
+    problem = conv(n=16, c=2 * 128, h=32, w=16, k=2 * 128, groups=2)
+    flop, name = executed(problem, VOLTA)
+    assert name.startswith("each group: Winograd F(4x4,3x3)")
+    assert flop / problem.flop == 36 / 144
 
 
 def test_narrow_groups_are_joined_block_diagonally():
@@ -175,7 +196,7 @@ def test_non_fused_winograd_pads_the_batch_to_16():
     assert executed(problem, VOLTA, factors={"winograd_fused_efficiency": 1e-3})[0] == sixteen[0]
 
 
-@pytest.mark.parametrize("change", [{"stride": 2}, {"dilation": 2}, {"groups": 2}, {"r": 7}, {"r": 1}])
+@pytest.mark.parametrize("change", [{"stride": 2}, {"dilation": 2}, {"r": 7}, {"r": 1}])
 def test_winograd_needs_dense_3x3_or_5x5_filters_of_stride_1(change):
     problem = {"n": 16, "c": 128, "h": 32, "w": 16, "k": 128, **change}
     assert executed(conv(**problem), VOLTA)[1].startswith("implicit GEMM")
