@@ -98,7 +98,7 @@ class Bench:
         for case in cases:
             if case.trust == "care":
                 continue
-            kind = (case.source, case.gpu, case.family, case.dtype, case.mode)
+            kind = (case.source, case.gpu, _fitted_as(case), case.dtype, case.mode)
             alike.setdefault((case.gpu, case.library_year, case.method == GRAPH_REPLAY), {}).setdefault(kind, []).append(case)
         for (name, year, replay), kinds in sorted(alike.items()):
             gpu = load_gpu(name)
@@ -114,7 +114,7 @@ class Bench:
                 Job(
                     gpu=gpu,
                     generation=generation(gpu),
-                    families=frozenset(case.family for case in chosen),
+                    families=frozenset(_fitted_as(case) for case in chosen),
                     cases=tuple(chosen),
                     graph=graph,
                     offsets=offsets,
@@ -166,6 +166,13 @@ class Bench:
         for group, ratio in self.ratios(calibration, families).items():
             collected.setdefault(self.groups[group][2], []).append(np.abs(ratio - 1.0))
         return {family: 100.0 * float(np.mean(np.concatenate(errors))) for family, errors in sorted(collected.items())}
+
+
+def _fitted_as(case: Case) -> str:
+    """The family whose factors a case may steer: single cold shots of quantised products do not steer those of plain ones."""
+    if case.op_class == "weight_only":
+        return "gemm weight-only"
+    return f"{case.family} int8" if case.dtype == "int8" else case.family
 
 
 def fitted_factors(calibration: Calibration, places: Iterable[str] | None = None) -> list[Factor]:
