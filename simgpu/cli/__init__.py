@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "roofline": ("simgpu.cli.roofline", "Draw a model on the roofline of one or more GPUs."),
     "whatif": ("simgpu.cli.whatif", "Run a model on GPUs that do not exist: what if it had more of this?"),
     "sweep": ("simgpu.cli.sweep", "Run a study that a file describes, on all cores or a cluster."),
+    "compare": ("simgpu.cli.compare", "Compare networks, kinds of convolution, or generations of GPUs, and say why."),
     "op": ("simgpu.cli.op", "Explain the time of a single operator step by step."),
     "model": ("simgpu.cli.model", "Summarise a model layer by layer, like torchinfo."),
     "models": ("simgpu.cli.models", "List the models known by name."),

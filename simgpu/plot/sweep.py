@@ -55,7 +55,7 @@ def plot_sweep(
         style: dict[str, Any] = {"color": color, "linestyle": dash, "marker": marker, "markersize": 4, "linewidth": 1.6}
         ax.plot(across[here], up[here], zorder=3, **style)
         if series:
-            legend.append(Line2D([], [], label=f"{_short(series)} {said(series, value)}", **style))
+            legend.append(Line2D([], [], label=said(series, value) if isinstance(value, str) else f"{name_of(series)} {said(series, value)}", **style))
     if not series:
         bounds = columns["bound"]
         for name in (name for name in BOUNDS if (bounds == name).any()):
@@ -69,8 +69,3 @@ def plot_sweep(
         ax.set_ylim(bottom=0.0)
     headline(ax, f"{name_of(y)[:1].upper()}{name_of(y)[1:]} by {name_of(x)}", subtitle, colours, legend=legend)
     return ax
-
-
-def _short(column: str) -> str:
-    name = name_of(column)
-    return "" if name in ("model", "gpu", "dtype", "runtime") else name
