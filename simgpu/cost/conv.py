@@ -35,6 +35,8 @@ _TENSOR_TILES = {
 _SPLITS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
 # Non-fused Winograd: filter size and outputs a tile along one axis, as cuDNN's kernels are named (winograd_..._9x9_5x5 for 5x5).
 _WINOGRAD_SIZES = ((3, 4), (5, 5))
+# Time of a transform pass of 9x9 tiles over one of 6x6 tiles that moves as many bytes: more additions an element, no room in registers.
+_LARGE_TRANSFORM = 3.0  # measured: the 5x5 rows of DeepBench on P100, V100 and T4, 16 x 512 x 14 x 14 and 16 x 832 x 7 x 7
 # Non-fused Winograd's batched GEMM, as (tiles, filters).
 _WINOGRAD_TILES = ((128, 128), (128, 64), (64, 128), (64, 64), (32, 128), (128, 32))
 # Output block (images, rows, columns) of a fused Winograd CTA with 32 filters, by generation.
@@ -291,7 +293,7 @@ def _winograd_non_fused(t: SimpleNamespace, m: Machine, direction: str, taps: in
         passes = [moved_s(x_bytes + v_bytes), moved_s(y_bytes + o_bytes), moved_s(w_bytes + u_bytes)]
     else:
         passes = [moved_s(source + v_bytes), moved_s(w_bytes + u_bytes), moved_s(o_bytes + result)]
-    transforms_s = sum((p[0] for p in passes), np.float64(0.0)) / f.transform_efficiency
+    transforms_s = sum((p[0] for p in passes), np.float64(0.0)) / f.transform_efficiency * (_LARGE_TRANSFORM if taps == 5 else 1.0)
     gemm_s, gemm_dram = moved_s(v_bytes + u_bytes + o_bytes)
     parts = replace(
         parts,
