@@ -10,6 +10,7 @@ from simgpu.passes.batch_norm import fold_batch_norm
 from simgpu.passes.bias import split_conv_bias
 from simgpu.passes.cleanup import cleanup
 from simgpu.passes.composites import lift_composites
+from simgpu.passes.decoder_patterns import share_key_heads
 from simgpu.passes.expand import expand_composites
 from simgpu.passes.fusion import fuse
 from simgpu.passes.precision_policy import assign_precision
@@ -49,7 +50,7 @@ def prepare(
         what = f"dtype {policy.name}" if policy.weights else f"runtime {stack.name}"
         raise OptionError(f"{what} runs inference only; train with fp32, tf32, bf16, fp16 or amp on eager, graph or compiled")
     graph = lift_composites(cleanup(graph))
-    graph = fuse_attention(graph) if fused else decompose_attention(graph)
+    graph = share_key_heads(fuse_attention(graph)) if fused else decompose_attention(graph)
     graph = fold_dequantize(graph, stack)
     graph = assign_precision(graph, policy=policy, runtime=stack)
     if training:
