@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from simgpu.api import compare, largest_batch, load_gpu, load_model, simulate
     from simgpu.arch.spec import GPU
     from simgpu.errors import SimgpuError
+    from simgpu.frontends.operators import load_operator
     from simgpu.graph.ir import Graph
     from simgpu.report.report import Report
     from simgpu.studies.sweep import sweep
 
-__all__ = ["GPU", "Graph", "Report", "SimgpuError", "compare", "largest_batch", "load_gpu", "load_model", "plot", "simulate", "sweep"]
+__all__ = ["GPU", "Graph", "Report", "SimgpuError", "compare", "largest_batch", "load_gpu", "load_model", "load_operator", "plot", "simulate", "sweep"]
 
 # name → module; imported when first used, so that `import simgpu` costs next to nothing
 _HOMES = {
@@ -32,6 +33,7 @@ _HOMES = {
     "largest_batch": "simgpu.api",
     "load_gpu": "simgpu.api",
     "load_model": "simgpu.api",
+    "load_operator": "simgpu.frontends.operators",
     "simulate": "simgpu.api",
     "sweep": "simgpu.studies.sweep",
 }

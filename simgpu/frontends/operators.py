@@ -165,6 +165,18 @@ def operator_graph(kind: str, given: Mapping[str, int]) -> Graph:
     return b.build(OPERATORS[kind].build(b, sizes))
 
 
+def load_operator(kind: str, /, **sizes: int) -> Graph:
+    """The graph of a single operator, for `simulate`; `simgpu op --help` lists kinds and sizes.
+
+    Raises:
+        OptionError: Unknown kind or size, one that is missing, or a value that makes no sense.
+
+    >>> load_operator("gemm", m=8, n=16, k=32).num_params
+    0
+    """
+    return operator_graph(kind, sizes)
+
+
 def usage(kind: str) -> str:
     """How to write the operator: "gemm m= n= k= batch=1".
 
