@@ -129,16 +129,19 @@ def share_key_heads(graph: Graph) -> Graph:
 def _unrepeated(graph: Graph, name: str) -> str:
     """Keys (B, few, S, D) that a tensor (B, many, S, D) repeats; "" if it does not."""
     shape = graph[name].shape
-    order = tuple(range(len(shape)))
+    swapped = False  # exporters turn the keys and turn them back, as (B, many, S, D) or as (B · many, S, D)
     op = graph.producer.get(name)
-    while op is not None and op.type == "Transpose":
-        perm = op.attrs.get("perm", ())
-        if not isinstance(perm, tuple) or len(perm) != len(order):
+    while op is not None and op.type in ("Transpose", "Reshape"):
+        before, after = graph[op.inputs[0]].shape, graph[op.outputs[0]].shape
+        if op.type == "Transpose":
+            if op.attrs.get("perm") != (*range(len(before) - 2), len(before) - 1, len(before) - 2):
+                return ""
+            swapped = not swapped
+        elif before[-2:] != after[-2:]:
             return ""
-        order = tuple(int(perm[i]) for i in order)
         op = graph.producer.get(op.inputs[0])
-    wide = graph.producer.get(op.inputs[0]) if op is not None and op.type == "Reshape" else None
-    if wide is None or wide.type != "Expand" or order != tuple(range(len(shape))):
+    wide = op
+    if wide is None or wide.type != "Expand" or swapped:
         return ""
     narrow, repeated = graph[wide.inputs[0]].shape, graph[wide.outputs[0]].shape
     if len(shape) != 4 or len(repeated) != 5 or narrow != (*repeated[:2], 1, *repeated[3:]) or shape != (shape[0], repeated[1] * repeated[2], *repeated[3:]):
