@@ -52,6 +52,7 @@ def call_s(call: Callable[[], object], repeats: int = 9) -> float:
 
 def main() -> int:
     import simgpu
+    from simgpu.frontends.config import load_named_config
 
     graph = simgpu.load_model("resnet50", batch=32)
     gpu = simgpu.load_gpu("a100")
@@ -63,6 +64,10 @@ def main() -> int:
         Result("simgpu roofline resnet50 --gpu a100", command_s([*SIMGPU, "roofline", "resnet50", "--gpu", "a100"], 3), 4.0),
         Result("simulate(resnet50), warm", call_s(lambda: simgpu.simulate(graph, gpu, dtype="fp16")), 0.010),
         Result("load_model('resnet50')", call_s(lambda: simgpu.load_model("resnet50", batch=next(batches))), 0.100),
+        Result("graph of gpt3-175b, prefill", call_s(lambda: load_named_config("gpt3-175b"), 3), 1.0),
+        Result("graph of deepseek-v3, prefill", call_s(lambda: load_named_config("deepseek-v3"), 3), 1.0),
+        Result("simgpu run deepseek-v3 --gpu a100", command_s([*SIMGPU, "run", "deepseek-v3", "--gpu", "a100", "--dtype", "fp16"], 2), 3.0),
+        Result("simgpu run sdxl-unet --gpu t4", command_s([*SIMGPU, "run", "sdxl-unet", "--gpu", "t4", "--dtype", "fp16"], 2), 3.0),
         Result("load_gpu('a100')", call_s(lambda: simgpu.load_gpu("a100")), 0.050),
     ]
     peer_s = command_s(NUMPY)
