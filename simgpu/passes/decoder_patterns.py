@@ -59,7 +59,7 @@ def rms_norm(graph: Graph, square: Op) -> Pattern | None:
         return None
     scaled = chain[-1]
     cast = graph.producer.get(x)
-    if cast is not None and cast.type == "Cast" and set(users_of(graph, cast)) == {square, scaled}:
+    if cast is not None and cast.type == "Cast" and {user.name for user in users_of(graph, cast)} == {square.name, scaled.name}:
         chain.insert(0, cast)
         x = cast.inputs[0]
     if (back := only_user(graph, chain[-1], "Cast")) is not None:
