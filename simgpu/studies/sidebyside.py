@@ -75,15 +75,14 @@ def why(report: Report, reference: Report) -> str:
 
     Only differences that the numbers show are named.
     """
-    less, faster = reference.flop / report.flop, reference.latency_s / report.latency_s
-    amount = f"{less:.3g} times fewer FLOP" if less >= 1.05 else f"{1 / less:.3g} times the FLOP" if less <= 0.95 else "about the same FLOP"
+    faster = reference.latency_s / report.latency_s
     pace = f"is {faster:.3g} times as fast" if faster >= 1.05 else f"takes {1 / faster:.3g} times as long" if faster <= 0.95 else "takes about as long"
-    sentences = [f"{report.model} needs {amount} than {reference.model} and {pace}".replace("about the same FLOP than", "about the same FLOP as")]
-    sentences[0] = sentences[0].replace("times the FLOP than", "times the FLOP of")
-    if less / faster > 1.2:
-        sentences[0] += f": it does {less / faster:.2g} times fewer FLOP a second"
-    elif less / faster < 1 / 1.2:
-        sentences[0] += f": it does {faster / less:.2g} times more FLOP a second"
+    sentences = [f"{report.model} {_amount(report, reference)} and {pace}"]
+    density = report.flop_per_s / reference.flop_per_s if report.flop and reference.flop else 1.0
+    if density < 1 / 1.2:
+        sentences[0] += f": it does {1 / density:.2g} times fewer FLOP a second"
+    elif density > 1.2:
+        sentences[0] += f": it does {density:.2g} times more FLOP a second"
     idle = report.bound_fractions.get(HOST_BOUND, 0.0)
     if idle >= 0.1:
         sentences.append(f"{idle:.0%} of its time the GPU waits for the host ({len(report.kernels)} kernels)")
@@ -100,6 +99,16 @@ def why(report: Report, reference: Report) -> str:
         needed = f"{number(ridge)} are needed to reach the {report.math_dtype} peak, so at most {intensity / ridge:.0%} of it"
         sentences.append(f"it does {number(intensity)} FLOP for each byte of DRAM traffic, {needed}")
     return ". ".join(sentence[:1].upper() + sentence[1:] if i else sentence for i, sentence in enumerate(sentences)) + "."
+
+
+def _amount(report: Report, reference: Report) -> str:
+    """How much work a run is against another one."""
+    if not report.flop or not reference.flop:
+        return f"needs {format_quantity(report.flop, 'FLOP')}, {reference.model} {format_quantity(reference.flop, 'FLOP')},"
+    less = reference.flop / report.flop
+    if less >= 1.05:
+        return f"needs {less:.3g} times fewer FLOP than {reference.model}"
+    return f"needs {1 / less:.3g} times the FLOP of {reference.model}" if less <= 0.95 else f"needs about the same FLOP as {reference.model}"
 
 
 def format_why(pairs: Sequence[tuple[Report, Report]], *, width: int = 100) -> str:

@@ -1,0 +1,138 @@
+"""Pictures of studies: what is drawn is what the numbers say, with units, on light and dark ground."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection, QuadMesh
+from matplotlib.colors import to_rgb
+
+from simgpu import plot
+from simgpu.plot.quantities import scaled
+from simgpu.report.palette import THEMES
+from simgpu.report.study import Lever, Rung
+
+
+def lever(field: str, low_s: float, high_s: float, elasticity: float) -> Lever:
+    unit = "B/s" if "bandwidth" in field else ""
+    latencies = {"latency_s": 2.0, "low_latency_s": low_s, "high_latency_s": high_s}
+    return Lever(field=field, unit=unit, value=10, low=8, high=12, elasticity=elasticity, **latencies)
+
+
+LEVERS = (lever("sm.count", 2.5, 1.6, -1.1), lever("dram.bandwidth", 2.1, 1.9, -0.2), lever("host", 1.98, 2.02, 0.05), lever("sm.registers", 2.0, 2.0, 0.0))
+X, Y = ("sm.count", np.array([10.0, 20.0, 40.0])), ("dram.bandwidth_bytes_per_s", np.array([1e12, 2e12]))
+BOUND = np.array([["compute", "DRAM", "DRAM"], ["compute", "compute", "host launch"]], dtype=object)
+LATENCY = np.array([[8e-3, 6e-3, 5e-3], [7e-3, 4e-3, 3e-3]])
+COLUMNS = {
+    "batch": np.array([4, 1, 2, 1, 2, 4]),
+    "dtype": np.array(["fp16", "fp16", "fp16", "fp32", "fp32", "fp32"], dtype=object),
+    "latency_s": np.array([4e-3, 1e-3, 2e-3, 2e-3, 4e-3, 8e-3]),
+    "bound": np.array(["compute", "host launch", "DRAM", "DRAM", "DRAM", "DRAM"], dtype=object),
+}
+GAINS = (("clock", 0.5), ("SMs", 4.0), ("dtype", 2.0), ("host", 1.0))
+RUNGS = (
+    Rung(gpu="GeForce Old 100", year=2006, dtype="fp32", latency_s=1.0, throughput_per_s=10.0),
+    Rung(gpu="Tesla New X 16GB", year=2010, dtype="fp16", latency_s=0.25, throughput_per_s=40.0, gains=GAINS),
+)
+
+PICTURES: dict[str, Callable[[str], Axes]] = {
+    "tornado": lambda theme: plot.plot_tornado(LEVERS, subtitle="net on gpu", theme=theme),
+    "bottlenecks": lambda theme: plot.plot_bottlenecks(X, Y, BOUND, LATENCY, subtitle="net on gpu", theme=theme),
+    "heatmap": lambda theme: plot.plot_heatmap(X, Y, ("energy_j", LATENCY * 100), theme=theme),
+    "pareto": lambda theme: plot.plot_pareto(
+        ("die_area_estimate_mm2", np.array([1.0, 2.0, 3.0])), ("latency_s", np.array([3.0, 1.0, 2.0])), BOUND[0], np.array([0, 1]), ("a", "b"), theme=theme
+    ),
+    "sweep": lambda theme: plot.plot_sweep(COLUMNS, "batch", series="dtype", theme=theme),
+    "one curve": lambda theme: plot.plot_sweep({name: values[:3] for name, values in COLUMNS.items()}, "batch", theme=theme),
+    "ladder": lambda theme: plot.plot_ladder(RUNGS, theme=theme),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("theme", THEMES)
+def test_every_picture_has_units_and_the_colours_of_its_theme(name: str, theme: str):
+    ax = PICTURES[name](theme)
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    assert to_rgb(figure.get_facecolor()) == to_rgb(THEMES[theme].background)
+    assert ax.get_xlabel() or ax.get_xticklabels()
+    assert ax.get_ylabel() or ax.get_yticklabels()
+    figure.draw_without_rendering()
+    frame = figure.bbox
+    for text in ax.texts:
+        box = text.get_window_extent()
+        assert frame.x0 - 1 <= box.x0 and box.x1 <= frame.x1 + 1, text.get_text()
+
+
+def test_the_same_picture_is_the_same_file(tmp_path: Path):
+    first, second = (plot.save(PICTURES["bottlenecks"]("light"), tmp_path / name).read_bytes() for name in ("a.png", "b.png"))
+    assert first == second and first.startswith(b"\x89PNG")
+
+
+def test_tornado_bars_are_the_changes():
+    ax = PICTURES["tornado"]("light")
+    widths = [bar.get_width() for bar in ax.patches]
+    assert widths == pytest.approx([25, -20, 5, -5, -1, 1])  # the lever that moves nothing is left out
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["sm.count", "dram.bandwidth", "time of the host"]
+    assert ax.get_xlabel() == "change of the latency [%]"
+    assert {"-1.10", "-0.20", "+0.05"} <= {text.get_text() for text in ax.texts}
+
+
+def test_the_map_has_a_cell_a_design():
+    ax = PICTURES["bottlenecks"]("light")
+    (mesh,) = (one for one in ax.collections if isinstance(one, QuadMesh))
+    colors = [THEMES["light"].series[place] for place in (1, 0, 6)]
+    codes = np.asarray(mesh.get_array()).reshape(2, 3).tolist()
+    assert codes == [[0, 1, 1], [0, 0, 2]]
+    assert len(colors) == mesh.get_cmap().N
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("sm.count", "dram.bandwidth [TB/s]")
+    legend = ax.get_legend()
+    assert legend is not None and [text.get_text() for text in legend.get_texts()] == ["compute", "DRAM", "host launch"]
+
+
+def test_the_heat_map_names_its_unit():
+    figure = PICTURES["heatmap"]("light").get_figure(root=True)
+    assert figure is not None
+    assert [ax.get_ylabel() for ax in figure.axes] == ["dram.bandwidth [TB/s]", "energy a run [mJ]"]
+
+
+def test_the_front_is_a_line():
+    ax = PICTURES["pareto"]("light")
+    assert ax.lines[0].get_xydata().tolist() == [[1, 3], [2, 1]]
+    dots = [one for one in ax.collections if isinstance(one, PathCollection)]
+    assert sum(len(one.get_offsets()) for one in dots) == 3 + 2
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("die area (estimate) [mm²]", "latency [s]")
+
+
+def test_curves_run_along_the_field():
+    ax = PICTURES["sweep"]("light")
+    assert [line.get_xdata().tolist() for line in ax.lines] == [[1, 2, 4], [1, 2, 4]]
+    assert [line.get_ydata().tolist() for line in ax.lines] == [pytest.approx([1, 2, 4]), pytest.approx([2, 4, 8])]
+    assert ax.get_ylabel() == "latency [ms]"
+    legend = ax.get_legend()
+    assert legend is not None and [text.get_text() for text in legend.get_texts()] == ["fp16", "fp32"]
+    one = PICTURES["one curve"]("light").get_legend()
+    assert one is not None and {text.get_text() for text in one.get_texts()} == {"bound by compute", "bound by host launch", "bound by DRAM"}
+
+
+def test_ladder_steps_are_the_factors():
+    ax = PICTURES["ladder"]("light")
+    heights = {(round(bar.get_x() + bar.get_width() / 2, 2), round(bar.get_y(), 6)): round(bar.get_y() + bar.get_height(), 6) for bar in ax.patches}
+    assert heights[0.3, 5.0] == 10.0  # the clock lost half
+    assert heights[0.5, 5.0] == 20.0  # four times as much by the SMs
+    assert heights[0.5, 20.0] == 40.0  # twice by the dtype
+    assert {"×4", "250 ms\nfp16", "1 s\nfp32"} <= {text.get_text() for text in ax.texts}
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["Old 100\n2006", "New X 16GB\n2010"]
+    assert ax.get_ylabel() == "throughput [samples/s]"
+
+
+def test_axes_take_the_prefix_that_reads_well():
+    assert scaled("latency_s", np.array([1e-6, 4e-5]))[1] == "latency [µs]"
+    assert scaled("l2.size_bytes", np.array([2.0**20, 2.0**23]))[0].tolist() == [1, 8]
+    assert scaled("mfu_fraction", np.array([0.5]))[0].tolist() == [50]
+    assert scaled("throughput_per_s", np.array([5000.0]))[1] == "throughput [samples/s]"
+    assert scaled("chip.process_nm", np.array([7.0]))[1] == "chip.process [nm]"
