@@ -23,6 +23,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "compare": ("simgpu.cli.compare", "Compare networks, kinds of convolution, or generations of GPUs, and say why."),
     "op": ("simgpu.cli.op", "Explain the time of a single operator step by step."),
     "model": ("simgpu.cli.model", "Summarise a model layer by layer, like torchinfo."),
+    "graph": ("simgpu.cli.graph", "Show a model as a picture, as text, or write it as ONNX without weights."),
+    "diff": ("simgpu.cli.diff", "Compare two models: parameters, arithmetic, traffic and time, stage by stage."),
     "models": ("simgpu.cli.models", "List the models known by name."),
     "gpu": ("simgpu.cli.gpu", "Print the spec sheet of a GPU."),
     "gpus": ("simgpu.cli.gpus", "List the GPUs by generation."),

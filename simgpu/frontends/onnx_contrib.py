@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from simgpu.errors import ModelError
+from simgpu.frontends.onnx_proto import SIMGPU_DOMAIN
 from simgpu.graph.ir import CONSTANT, Attr
 
 if TYPE_CHECKING:
@@ -378,6 +379,8 @@ def rewriter(domain: str, kind: str) -> Rewrite | None:
     """What turns a fused or quantised node into plain operators; None for plain ones."""
     from simgpu.frontends import onnx_quantised
 
+    if domain == SIMGPU_DOMAIN:
+        return None
     if domain not in ("", "ai.onnx"):
         return _MICROSOFT.get(kind) or onnx_quantised.MICROSOFT.get(kind)
     if kind in _PLAIN:

@@ -18,6 +18,9 @@ from simgpu.graph.ir import Attr
 Array = NDArray[Any]
 Dim = int | str | None  # bound, a symbol, or nothing known
 
+SIMGPU_DOMAIN = "simgpu"  # operators that `to_onnx` writes as the graph has them
+CONSTANT_MARK = "constant"  # doc string of a tensor without numbers that is no trained parameter
+
 MAX_DIM = 2**40
 MAX_VALUE_ELEMENTS = 2**16  # larger constants are weights or masks, never shapes
 

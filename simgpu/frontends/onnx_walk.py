@@ -18,7 +18,9 @@ from simgpu.frontends.onnx_operands import absorb, rebased
 from simgpu.frontends.onnx_order import MAX_DEPTH, in_order, module_path
 from simgpu.frontends.onnx_order import label as label_of
 from simgpu.frontends.onnx_proto import (
+    CONSTANT_MARK,
     MAX_VALUE_ELEMENTS,
+    SIMGPU_DOMAIN,
     Array,
     Dim,
     attributes,
@@ -42,7 +44,7 @@ _MASK_MAKERS = frozenset(
     {"ScatterND", "ScatterElements", "Where", "Trilu", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "And", "Or", "Range", "OneHot"}
 )
 _STANDARD = frozenset({"", "ai.onnx"})
-CONTRIB = frozenset({"com.microsoft", "com.ms.internal.nhwc"})
+CONTRIB = frozenset({"com.microsoft", "com.ms.internal.nhwc", SIMGPU_DOMAIN})
 
 
 @dataclass
@@ -142,7 +144,7 @@ class Walker:
         where = f"{self.where}: tensor '{name}'"
         shape, dtype = tensor_shape(proto, where), dtype_name(proto.data_type, where)
         self.declare(name, (shape, dtype), CONSTANT, tensor_value(proto, self.folder, where))
-        if dtype.startswith(("fp", "bf")) and math.prod(shape) > 1:
+        if dtype.startswith(("fp", "bf")) and math.prod(shape) > 1 and proto.doc_string != CONSTANT_MARK:
             self.trained.add(name)
         self._stored[stored] = name
         return name
