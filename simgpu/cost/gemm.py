@@ -155,7 +155,7 @@ def price_gemm(t: SimpleNamespace, m: Machine) -> Parts:
         bn=bn,
         split=split,
         flop_per_clk=m.flop_per_clk(t.dtype, t.pipe),
-        efficiency=f.tensor_efficiency if tensor else f.fma_efficiency,
+        efficiency=(f.tensor_efficiency if tensor else f.fma_efficiency) * (f.grouped_efficiency if t.tokens[0] else 1.0),
         latency_clk=f.tensor_latency_clk if tensor else f.fma_latency_clk,
         feed=f.tensor_feed if tensor else f.fma_feed,
         epilogue_clk=f.tensor_epilogue_clk if tensor else f.fma_epilogue_clk,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from simgpu.kernels.kernel import Collective, FusedAttention, Gemm, Rows, Stream
 from simgpu.validation.formats.build import LARGE, SMALL, SMALL_BYTES, make_case
-from simgpu.validation.formats.experts import expert_loads
+from simgpu.validation.formats.experts import distinct_draws, expert_loads
 from simgpu.validation.kernels import Case, Launch, launch
 from simgpu.validation.table import Row
 
@@ -126,6 +126,25 @@ def _decode(row: Row, batch: int, isl: int, heads: int, kv_heads: int, dim: int,
     )
 
 
+_COMBINE_VECTOR = 256 * 4  # elements that a block of 256 threads adds at a time
+
+
+def _routing(tokens: int, experts: int, topk: int, *, first: bool) -> tuple[Launch, ...]:
+    """The kernels that choose experts and find each token's place among theirs.
+
+    Up to 256 experts a warp picks a token's largest logits, and places follow from three prefix sums. Beyond, both select
+    and sort digit by digit, a block a token and some nine kernels. Version 1.0.0 has many small kernels above 128 experts.
+    """
+    logits, chosen = tokens * experts * 4.0, tokens * topk * 8.0
+    pick = launch(Stream(elements=tokens * experts, instructions=2.0 * topk, sfu=1), reads=[logits], writes=[chosen], label="route", flop=tokens * experts)
+    digits = Rows(kind="reduce", rows=tokens, cols=experts, writes_rows=False)
+    digit = launch(digits, reads=[logits], writes=[chosen], label="route and place, a digit", flop=tokens * experts)
+    place = launch(Stream(elements=tokens * topk, instructions=4), reads=[chosen], writes=[chosen], label="place by expert", flop=tokens * topk)
+    if first:
+        return (pick, *[place] * (13 if experts > 128 else 5))
+    return (digit,) * 9 if experts > 256 else (pick, *[place] * 3)
+
+
 def moe(row: Row) -> Case:
     """Route, permute, grouped GEMM, activation, grouped GEMM, combine; on the expert-parallel rank with the most tokens."""
     tokens, hidden, inter, topk, experts = (row.count(c) for c in ("num_tokens", "hidden_size", "inter_size", "topk", "num_experts"))
@@ -141,37 +160,44 @@ def moe(row: Row) -> Case:
             raise row.fail("distribution", f"unknown '{distribution}', expected balanced or power_law_ALPHA") from None
     if topk > experts or experts % ep:
         raise row.fail("moe_ep_size" if experts % ep else "topk", f"{experts} experts cannot be chosen {topk} at a time and dealt to {ep} ranks")
-    loads = expert_loads(tokens, experts, topk, ep, alpha)
+    first = row.cells.get("version", "").strip() == "1.0.0"
+    loads = expert_loads(tokens, experts, topk, ep, alpha, spread=not first)
     routed, active = sum(loads), sum(1 for load in loads if load)
     gated = not row.text("kernel_source").endswith("nongated")
     width = max(inter // tp, 1)
     up = width * (2 if gated else 1)
     weights_up, weights_down = active * hidden * up * size, active * width * hidden * size
     rows_in, mid, mid_in, rows_out = routed * hidden * size, routed * up * BF16, routed * width * size, routed * hidden * BF16
-    x, logits = tokens * hidden * BF16, tokens * experts * 4.0
-    # Five drawn loads take turns, so five times the active experts' weights pass before a weight is read again.
+    x = tokens * hidden * BF16
+    # Drawn loads take turns, so the weights of all draws' experts pass before a weight is read again.
     local = experts // ep * hidden * (up + width) * size
-    cycle = min((1 if alpha == 0.0 else 5) * (weights_up + weights_down), local) + x + rows_in + mid + mid_in + rows_out
+    cycle = min(distinct_draws(tokens, experts, topk, alpha) * (weights_up + weights_down), local) + x + rows_in + mid + mid_in + rows_out
 
     def grouped(n: int, k: int) -> Gemm:
         return Gemm(m=max(routed, 1), n=n, k=k, a_bytes=size, b_bytes=size, out_bytes=BF16, layout="tn", tokens=loads)
 
-    top_k = Rows(kind="top_k", rows=tokens, cols=experts, writes_rows=False)
-    sort = Rows(kind="sort", rows=1, cols=tokens * topk, itemsize=4)
     permute = Stream(elements=routed * hidden, pattern="gather", itemsize=size)
     activate = Stream(elements=routed * width, instructions=8, sfu=2, inputs=2 if gated else 1, itemsize=BF16)
-    combine = Stream(elements=tokens * hidden, pattern="gather", instructions=2.0 * topk, itemsize=BF16)
-    chosen = tokens * topk * 8.0
+    # A block a token: its threads look up one chosen expert after another, there or not, and add a vector of its row.
+    combine = Rows(kind="reduce", rows=tokens, cols=topk * _COMBINE_VECTOR, writes_rows=False, itemsize=BF16)
+    quantise = launch(Stream(elements=tokens * hidden, instructions=4, itemsize=BF16), reads=[x], writes=[x / 2], label="quantise", flop=0, footprint=cycle)
     launches = (
-        launch(top_k, reads=[logits], writes=[chosen], label="route", flop=tokens * experts),
-        launch(sort, reads=[chosen / 2], writes=[chosen], label="sort by expert", flop=tokens * topk),
-        launch(permute, reads=[x], writes=[rows_in], label="permute", flop=0, footprint=cycle),
-        launch(grouped(up, hidden), reads=[rows_in, weights_up], writes=[mid], dtype=dtype, pipe="tensor", label="experts up", distances=[rows_in, cycle]),
-        launch(activate, reads=[mid], writes=[mid_in], label="activation", flop=routed * width * 4, distances=[mid]),
+        *_routing(tokens, experts, topk, first=first),
+        *([quantise] if size == FP8 else []),
+        launch(permute, reads=[min(tokens * hidden * size, rows_in)], writes=[rows_in], label="permute", flop=0, footprint=cycle),
+        # What a kernel wrote has been followed by all else that it touched when the next one reads it.
+        launch(grouped(up, hidden), reads=[rows_in, weights_up], writes=[mid], dtype=dtype, pipe="tensor", label="experts up", distances=[2 * rows_in, cycle]),
+        launch(activate, reads=[mid], writes=[mid_in], label="activation", flop=routed * width * 4, distances=[mid + rows_in + weights_up]),
         launch(
-            grouped(hidden, width), reads=[mid_in, weights_down], writes=[rows_out], dtype=dtype, pipe="tensor", label="experts down", distances=[mid_in, cycle]
+            grouped(hidden, width),
+            reads=[mid_in, weights_down],
+            writes=[rows_out],
+            dtype=dtype,
+            pipe="tensor",
+            label="experts down",
+            distances=[mid + mid_in, cycle],
         ),
-        launch(combine, reads=[rows_out], writes=[x], label="combine", flop=routed * hidden, distances=[rows_out]),
+        launch(combine, reads=[rows_out], writes=[x], label="combine", flop=routed * hidden, distances=[rows_out + mid_in + weights_down]),
     )
     return make_case(row, "moe", "gated" if gated else "non-gated", launches, dtype=str(dtype), method=METHOD)
 
