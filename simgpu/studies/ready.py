@@ -27,7 +27,7 @@ _BLOCKS = 10  # of each kind that the paper stacks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+class Finding:
     """A network of a study and what the paper measured.
 
     Attributes:
@@ -64,7 +64,7 @@ class ReadyStudy:
     rows: Callable[[], list[tuple[str, str, Graph, float]]]
 
 
-def run_ready(study: ReadyStudy, gpu: GPU | None = None) -> tuple[Case, ...]:
+def run_ready(study: ReadyStudy, gpu: GPU | None = None) -> tuple[Finding, ...]:
     """The cases of a study, priced: kernels one after the other on an otherwise idle GPU, without the host.
 
     Args:
@@ -77,7 +77,7 @@ def run_ready(study: ReadyStudy, gpu: GPU | None = None) -> tuple[Case, ...]:
         kernels = lower(prepare(graph, gpu=machine), gpu=machine)
         times = model.price(kernels, machine, library_year=study.library_year)
         flop = float(sum(kernel.flop for kernel in kernels.kernels))
-        cases.append(Case(group=group, variant=variant, flop=flop, measured_s=measured_s, device_s=float(times.duration_s.sum())))
+        cases.append(Finding(group=group, variant=variant, flop=flop, measured_s=measured_s, device_s=float(times.duration_s.sum())))
     return tuple(cases)
 
 

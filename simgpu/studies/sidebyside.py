@@ -11,7 +11,7 @@ import numpy as np
 from simgpu.report.report import HOST_BOUND, Report
 from simgpu.report.text import columns, number, percent
 from simgpu.studies.convolutions import BreakEven
-from simgpu.studies.ready import Case, ReadyStudy
+from simgpu.studies.ready import Finding, ReadyStudy
 from simgpu.studies.table import Table
 from simgpu.units import format_quantity
 
@@ -136,9 +136,9 @@ def format_break_even(found: Sequence[BreakEven]) -> str:
     return "\n".join(["", f"Dense over separable time, by channels ({tried[0]} to {tried[-1]} tried)", *lines, ""])
 
 
-def format_ready(study: ReadyStudy, gpu_name: str, cases: Sequence[Case]) -> str:
+def format_ready(study: ReadyStudy, gpu_name: str, cases: Sequence[Finding]) -> str:
     """A published study: its numbers, and ours beside them."""
-    first: dict[str, Case] = {}
+    first: dict[str, Finding] = {}
     rows = []
     for case in cases:
         start = first.setdefault(case.group, case)

@@ -11,7 +11,7 @@ import simgpu
 from simgpu.cli import main
 from simgpu.errors import OptionError
 from simgpu.studies.convolutions import KINDS, Layer, break_even, convolution, run_convolution
-from simgpu.studies.ready import STUDIES, Case, ready_study, run_ready
+from simgpu.studies.ready import STUDIES, Finding, ready_study, run_ready
 from simgpu.studies.sidebyside import comparison_table, format_break_even, format_comparison, why
 from tests import runs
 
@@ -109,14 +109,14 @@ def test_the_table_and_its_page():
 # ---- what the papers found
 
 
-def by_group(cases: tuple[Case, ...]) -> dict[str, dict[str, Case]]:
-    groups: dict[str, dict[str, Case]] = {}
+def by_group(cases: tuple[Finding, ...]) -> dict[str, dict[str, Finding]]:
+    groups: dict[str, dict[str, Finding]] = {}
     for case in cases:
         groups.setdefault(case.group, {})[case.variant] = case
     return groups
 
 
-def off_by(case: Case, first: Case) -> float:
+def off_by(case: Finding, first: Finding) -> float:
     """How far our ratio to the first case is from the paper's."""
     return (case.device_s / first.device_s) / (case.measured_s / first.measured_s) - 1
 
