@@ -17,7 +17,7 @@ from simgpu.frontends.zoo import load_zoo
 from simgpu.kernels.kernel import Collective, FusedAttention, KernelGraph, Recurrent, Rows, Stream, Transfer
 from simgpu.kernels.lower import lower
 from simgpu.passes.pipeline import prepare
-from tests.toy_costs import compute_gpu, conv, gemm, kernel, memory_gpu, price
+from tests.toy_costs import VOLTA, compute_gpu, conv, gemm, kernel, memory_gpu, price
 from tests.toys import toy_gpu
 
 ARRAYS = tuple(f.name for f in fields(KernelTimes) if f.name not in ("choice", "choices"))
@@ -100,6 +100,15 @@ def test_the_datasheet_roofline_and_the_kernels_own():
     assert times.roofline_s[0] == pytest.approx(max(2 * 128 * 128 / 100, (2 * 128 * 4 + 128 * 128 * 4) / 10))
     assert times.own_roofline_s[0] == pytest.approx(128 * 128 * 4 / 10, rel=1e-3)
     assert times.own_roofline_s[0] <= times.duration_s[0]
+
+
+def test_an_algorithm_with_fewer_multiplies_has_a_lower_roofline_of_its_own():
+    """Winograd F(4×4, 3×3): a quarter of the multiplies, so it may be faster than the datasheet roofline, though not than its own."""
+    problem = conv(n=16, c=128, h=32, w=16, k=128)
+    times = price(problem, gpu=compute_gpu(VOLTA))
+    assert times.roofline_s[0] == pytest.approx(problem.flop / 100)
+    assert times.own_roofline_s[0] == pytest.approx(problem.flop / 4 / 100)
+    assert times.own_roofline_s[0] <= times.duration_s[0] < times.roofline_s[0]
 
 
 def test_waves_occupancy_and_busy_sms():

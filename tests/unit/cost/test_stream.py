@@ -121,6 +121,8 @@ def test_copies_over_the_host_link(direction):
 def test_a_copy_within_the_device_reads_and_writes():
     """10 B/s for both."""
     assert seconds("d2d") == pytest.approx(2 * 1000 / 10 + 7)
+    moved = [price(transfer(direction)).dram_bytes[0] for direction in ("d2d", "h2d")]
+    assert moved == [2000, 1000]
 
 
 def test_a_gpu_without_a_host_link_copies_within_itself_only():
