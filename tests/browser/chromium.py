@@ -10,6 +10,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,15 @@ FLAGS = (
     "--disable-sync", "--disable-dev-shm-usage", "--disable-extensions", "--hide-scrollbars", "--remote-debugging-pipe",
 )  # fmt: skip
 TIMEOUT_S = 60.0
+
+# Becomes the browser, with the two pipes as file descriptors 3 and 4.
+_MOVE = """
+import fcntl, os, sys
+read, write = (fcntl.fcntl(int(fd), fcntl.F_DUPFD, 10) for fd in sys.argv[1:3])
+os.dup2(read, 3)
+os.dup2(write, 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 def find_chromium() -> str | None:
@@ -38,21 +48,10 @@ class Chromium:
     def __init__(self, executable: str, profile: Path) -> None:
         to_child, self._write = os.pipe()
         self._read, from_child = os.pipe()
-        keep = [os.dup(fd) for fd in (to_child, from_child)]  # so that neither is 3 or 4 while they are moved there
+        command = [sys.executable, "-c", _MOVE, str(to_child), str(from_child), executable, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
+        self._process = subprocess.Popen(command, pass_fds=(to_child, from_child), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         os.close(to_child)
         os.close(from_child)
-        high = [self._above(fd) for fd in keep]
-
-        def move() -> None:
-            os.dup2(high[0], 3)
-            os.dup2(high[1], 4)
-
-        self._process = subprocess.Popen(
-            [executable, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
-            preexec_fn=move, close_fds=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        for fd in high:
-            os.close(fd)
         self._buffer = b""
         self._next = 0
         self._session: str | None = None
@@ -63,18 +62,6 @@ class Chromium:
         self._session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.ask(f"{domain}.enable")
-
-    @staticmethod
-    def _above(fd: int) -> int:
-        """The same file at a number over 4."""
-        taken = []
-        while fd < 5:
-            taken.append(fd)
-            fd = os.dup(fd)
-        for low in taken:
-            os.close(low)
-        os.set_inheritable(fd, False)
-        return fd
 
     def close(self) -> None:
         self._process.kill()
