@@ -17,7 +17,7 @@ from simgpu.errors import OptionError
 
 @click.command()
 @click.argument("model")
-@click.option("--gpu", required=True, metavar="GPU", help="Where the designs start from: a name that `simgpu gpus` lists, or a YAML file.")
+@click.option("--gpu", metavar="GPU", help="Where the designs start from: a name that `simgpu gpus` lists, or a YAML file; or --vary gpu=a100,t4.")
 @click.option("--vary", "varied", multiple=True, metavar="FIELD=VALUES", help="start:stop:step, lo..hi UNIT:N (`log` behind N: equal ratios) or a,b,c.")
 @click.option("--sample", type=click.IntRange(min=1), metavar="N", help="Draw N designs (Latin hypercube) instead of every combination.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N", help="Which sample.")
@@ -44,7 +44,7 @@ from simgpu.errors import OptionError
 def command(
     *,
     model: str,
-    gpu: str,
+    gpu: str | None,
     varied: tuple[str, ...],
     sample: int | None,
     seed: int,
@@ -123,6 +123,8 @@ def command(
         table = run_and_show(study, output=output, resume=resume, force=force, jobs=jobs, backend=backend, top=top)
         draw(study, table, plot_path=plot_path, map_path=map_path, value=value, pareto=pareto, theme=theme)
     if tornado_path or target_s is not None:
+        if gpu is None:
+            raise OptionError("--tornado and --target ask about one GPU; give --gpu")
         _ask(model, gpu, overrides, {**shared, **options}, list(vary), tornado_path, target_s, theme)
 
 

@@ -36,6 +36,15 @@ def test_batches_are_ordered_by_throughput(capsys: pytest.CaptureFixture[str]):
     assert out.splitlines()[6].split()[:2] == ["64", "fp16"]
 
 
+def test_gpus_may_vary(capsys: pytest.CaptureFixture[str]):
+    assert main(["whatif", "alexnet", "--vary", "gpu=t4,k40", "--vary", "dram.bandwidth=200,400 GB/s"]) == 0
+    assert "  gpu             t4, k40\n" in capsys.readouterr().out
+    assert main(["whatif", "alexnet", "--vary", "sm.count=10,20"]) == 1
+    assert "gpu: missing, expected one, or several that vary" in capsys.readouterr().err
+    assert main(["whatif", "alexnet", "--vary", "gpu=t4,k40", "--top", "0", "--target", "1 ms"]) == 1
+    assert "--tornado and --target ask about one GPU; give --gpu" in capsys.readouterr().err
+
+
 def test_a_table_and_what_is_drawn_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     names = {"-o": "a.csv", "--map": "map.png", "--plot": "plot.svg", "--tornado": "t.pdf"}
     arguments = [text for option, name in names.items() for text in (option, str(tmp_path / name))]
