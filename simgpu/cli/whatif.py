@@ -75,7 +75,8 @@ def command(
 ) -> None:
     """Run MODEL on designs of a GPU that do not exist, and say which is fastest and what limits it.
 
-    A FIELD is any number of a GPU (`simgpu gpu NAME` shows them), or batch, dtype, runtime, model, gpu, host, seq_len, image_size.
+    A FIELD is any number of a GPU (`simgpu gpu NAME` shows them), or batch, dtype, runtime, gpu, host, attention, seq_len, image_size
+    (models vary in `simgpu sweep`).
 
     \b
     simgpu whatif resnet50 --gpu a100 --vary sm.count=54:216:18 --vary dram.bandwidth="1..4 TB/s:16" -o out.csv

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import simgpu
+from simgpu.arch.loader import override_gpu
 from simgpu.errors import OptionError, SimulationError
 from simgpu.sim.host import HostCost
 from simgpu.studies import workload as module
@@ -142,3 +143,14 @@ def test_a_graph_that_is_built_already():
     assert table["batch"].tolist() == [4, 4]
     with pytest.raises(OptionError, match=r"'batch' comes too late"):
         sweep(graph, "t4", vary={"batch": "1,2"})
+
+
+def test_a_clock_that_is_set_takes_along_what_was_measured_at_it():
+    gpu = simgpu.load_gpu("gtx-1080-ti")
+    faster = override_gpu(gpu, {"clocks.boost": 2 * gpu.clocks.boost_hz})
+    assert faster.clocks.max_hz == 2 * (gpu.clocks.max_hz or 0) > 0
+    assert faster.sources["clocks.max"].startswith("derived: in proportion to clocks.boost; otherwise ")
+    assert override_gpu(gpu, {"clocks.boost": "2 GHz", "clocks.max": "2.1 GHz"}).clocks.max_hz == 2.1e9
+    a100 = simgpu.load_gpu("a100")
+    wider = override_gpu(a100, {"l2.bandwidth": "10240 B/clk"})
+    assert wider.l2.measured_bandwidth_bytes_per_s == 2 * (a100.l2.measured_bandwidth_bytes_per_s or 0) > 0
