@@ -32,7 +32,7 @@ _NOTHING = (
     "rescale_instructions",
     "row_reuse_spread",
     "idle_fraction",
-    "attention_small_tile",
+    "attention_feed",
 )
 
 
@@ -46,7 +46,12 @@ def toy_calibration(**factors: Any) -> Calibration:
     values: dict[str, Any] = {name: _BY_UNIT[about.get("unit", "")] for name, about in shipped.parameters.items()}
     values.update(dict.fromkeys(_NOTHING, 0.0))
     values.update(
-        overlap_exponent=1e9, flop_energy_j={"10": 0.0}, voltage_offset_v={"10": 1.0}, voltage_slope_v_per_hz={"10": 0.0}, voltage_floor_v={"10": 0.0}
+        attention_narrow_slowness={"256": 1.0},
+        overlap_exponent=1e9,
+        flop_energy_j={"10": 0.0},
+        voltage_offset_v={"10": 1.0},
+        voltage_slope_v_per_hz={"10": 0.0},
+        voltage_floor_v={"10": 0.0},
     )
     unknown = set(factors) - set(values)
     assert not unknown, f"no such factors: {sorted(unknown)}"

@@ -160,7 +160,7 @@ def moe(row: Row) -> Case:
             raise row.fail("distribution", f"unknown '{distribution}', expected balanced or power_law_ALPHA") from None
     if topk > experts or experts % ep:
         raise row.fail("moe_ep_size" if experts % ep else "topk", f"{experts} experts cannot be chosen {topk} at a time and dealt to {ep} ranks")
-    first = row.cells.get("version", "").strip() == "1.0.0"
+    first = row.text("kernel_source") == "moe_torch_flow"  # TensorRT-LLM 1.0.0; later versions name the kernels behind it
     loads = expert_loads(tokens, experts, topk, ep, alpha, spread=not first)
     routed, active = sum(loads), sum(1 for load in loads if load)
     gated = not row.text("kernel_source").endswith("nongated")
