@@ -11,6 +11,7 @@ import io
 import os
 import re
 import shlex
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -164,6 +165,9 @@ def renew(errors: bool) -> None:
             at = lines.index("<!-- errors: written by make readme -->") + 2
             lines[at : lines.index("```", at)] = table
         for picture in Path("notebooks/pictures").iterdir():
+            if picture.suffix != ".png":
+                shutil.copy(picture, ROOT / picture)
+                continue
             Image.open(picture).convert("RGB").quantize(256, method=Image.Quantize.FASTOCTREE).save(ROOT / picture, optimize=True)
     README.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
