@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from simgpu.cli.run import page_width, parse_params
+from simgpu.cli.options import parse_params
+from simgpu.cli.run import page_width
 from simgpu.cli.study_pictures import check_pictures, named_paths
 from simgpu.errors import OptionError
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from simgpu.cli.options import parse_params, parse_shapes
+from simgpu.cli.options import model_arguments, model_options
 from simgpu.cli.progress import Progress
 from simgpu.cli.run import page_width
 from simgpu.cli.study_pictures import check_pictures, draw, named_paths, picture_options
@@ -27,10 +27,9 @@ from simgpu.errors import OptionError
 @click.option("--host", metavar="HOST", help="Who launches: pytorch-1, pytorch-2, none. Default: the calibrated host of the GPU's generation.")
 @click.option("--attention", metavar="KIND", help="fused (one kernel) or math. Default: what the runtime does on this GPU.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a field of the GPU in all designs.")
-@click.option("--shape", "shapes", multiple=True, metavar="NAME=N", help="ONNX: bind a symbolic dim (SYMBOL=N) or a whole input (INPUT=1,3,640,640).")
-@click.option("--param", "params", multiple=True, metavar="KEY=VALUE", help="An option of a model known by name: --param num_classes=10.")
-@click.option("--seq-len", type=int, metavar="N", help="Sequence length of a model known by name.")
-@click.option("--image-size", type=int, metavar="N", help="Image size of a model known by name.")
+@model_options
+@click.option("--mode", type=click.Choice(["inference", "train"]), help="A forward pass, or one training step. Default: inference.")
+@click.option("--optimizer", metavar="NAME", help="Of a training step: sgd (the default) or adam.")
 @click.option("-o", "--output", metavar="FILE", help="The table, one row a design (.csv, .json, .parquet).")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted study; nothing is computed twice.")
 @click.option("--force", is_flag=True, help="Replace what is there.")
@@ -54,10 +53,8 @@ def command(
     host: str | None,
     attention: str | None,
     settings: tuple[str, ...],
-    shapes: tuple[str, ...],
-    params: tuple[str, ...],
-    seq_len: int | None,
-    image_size: int | None,
+    mode: str | None,
+    optimizer: str | None,
     output: str | None,
     resume: bool,
     force: bool,
@@ -72,11 +69,12 @@ def command(
     tornado_path: str | None,
     target: str | None,
     top: int,
+    **chosen: Any,
 ) -> None:
     """Run MODEL on designs of a GPU that do not exist, and say which is fastest and what limits it.
 
-    A FIELD is any number of a GPU (`simgpu gpu NAME` shows them), or batch, dtype, runtime, gpu, host, attention, seq_len, image_size
-    (models vary in `simgpu sweep`).
+    A FIELD is any number of a GPU (`simgpu gpu NAME` shows them), or batch, dtype, runtime, gpu, host, attention, mode,
+    optimizer, seq_len, image_size, phase, context, new_tokens (models vary in `simgpu sweep`).
 
     \b
     simgpu whatif resnet50 --gpu a100 --vary sm.count=54:216:18 --vary dram.bandwidth="1..4 TB/s:16" -o out.csv
@@ -93,8 +91,8 @@ def command(
             raise OptionError(f"{option}: nothing varies; give --vary FIELD=VALUES, such as --vary sm.count=54:216:18")
     if (resume or force) and output is None:
         raise OptionError(f"--{'resume' if resume else 'force'}: there is no output to go with it; give -o FILE")
-    for name, chosen in (("dtype", dtype), ("runtime", runtime)):
-        if chosen is not None and name in vary:
+    for name, given in (("dtype", dtype), ("runtime", runtime)):
+        if given is not None and name in vary:
             raise OptionError(f"{name}: is given and varies; give it once")
     if pictures:
         check_pictures(*pictures, theme=theme)
@@ -107,7 +105,8 @@ def command(
         raise OptionError(f"--target {target}: has no unit, expected a time such as '2 ms'")
     overrides = parse_settings(settings)
     shared: dict[str, Any] = {"batch": batch, "dtype": dtype or "fp32", "runtime": runtime or "eager", "host": host, "attention": attention}
-    options = {**parse_shapes(shapes), **parse_params(params, seq_len=seq_len, image_size=image_size)}
+    shared |= {"mode": mode, "optimizer": optimizer}
+    options = model_arguments(**chosen)
     if vary:
         from simgpu.studies.designs import MAX_DESIGNS
         from simgpu.studies.study import plan
@@ -147,7 +146,7 @@ def _ask(
     from simgpu.studies.study import base_gpu
 
     fields = [name for name in varied if name not in SETTINGS]
-    case = Case(model, base_gpu(gpu, overrides), **{name: value for name, value in options.items() if value is not None})
+    case = Case(model, base_gpu(gpu, overrides), **{name: value for name, value in options.items() if value is not None and value is not False})
     if tornado_path:
         from simgpu.plot.style import save
         from simgpu.plot.tornado import plot_tornado
@@ -173,7 +172,7 @@ def parse_vary(texts: Iterable[str]) -> dict[str, str]:
     vary: dict[str, str] = {}
     for text in texts:
         name, _, values = (part.strip() for part in text.partition("="))
-        name = name.replace("-", "_") if name in ("seq-len", "image-size") else name
+        name = name.replace("-", "_") if name in ("seq-len", "image-size", "new-tokens") else name
         if not (name and values):
             raise OptionError(f"--vary {text}: expected FIELD=VALUES, such as sm.count=54:216:18 or dram.bandwidth='1..4 TB/s:16'")
         if name in vary:

@@ -17,8 +17,8 @@ from simgpu.errors import OptionError, UnitError, did_you_mean
 from simgpu.units import parse_quantity
 
 # What may vary beside the fields of a GPU: settings of `simulate` whose values are whole numbers, or names.
-WHOLE_SETTINGS = ("batch", "seq_len", "image_size")
-NAMED_SETTINGS = ("model", "gpu", "dtype", "runtime", "host", "attention")
+WHOLE_SETTINGS = ("batch", "seq_len", "image_size", "context", "new_tokens")
+NAMED_SETTINGS = ("model", "gpu", "dtype", "runtime", "host", "attention", "mode", "optimizer", "phase")
 SETTINGS = (*NAMED_SETTINGS, *WHOLE_SETTINGS)
 
 MAX_POINTS = 10_000_000
@@ -85,7 +85,7 @@ def axis(name: str, values: str | Iterable[Any]) -> Axis:
     """The axis that a name and its values make.
 
     Args:
-        name: A field of a GPU by its dotted key, or batch, dtype, runtime, model, gpu, host, attention, seq_len, image_size.
+        name: A field of a GPU by its dotted key, or one of `SETTINGS`.
         values: Text as in `--vary`, or numbers in SI (names for settings that are names).
     Raises:
         OptionError: The name is unknown, or the values are no range or list that suits it.

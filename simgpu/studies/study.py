@@ -21,7 +21,7 @@ from simgpu.arch.loader import override_gpu
 from simgpu.arch.schema import schema
 from simgpu.arch.spec import GPU
 from simgpu.cost.calibration import shipped_calibration
-from simgpu.errors import OptionError
+from simgpu.errors import OptionError, did_you_mean
 from simgpu.graph.ir import Graph
 from simgpu.graph.text import to_text
 from simgpu.precision import precision
@@ -31,11 +31,11 @@ from simgpu.studies.axes import NAMED_SETTINGS, SETTINGS, WHOLE_SETTINGS, Axis, 
 from simgpu.studies.designs import MAX_DESIGNS, Designs, grid, latin_hypercube
 from simgpu.studies.die import die_estimate
 from simgpu.studies.table import Table
-from simgpu.studies.workload import OUTPUTS, Columns, Workload, alike, with_designs, workload
+from simgpu.studies.workload import MODES, OUTPUTS, Columns, Workload, alike, with_designs, workload
 
 CHUNK = 256  # designs that are computed, and put on the disk, together
 _ALWAYS = ("model", "gpu", "batch", "dtype", "runtime")  # inputs that every table shows
-_ONCE = ("model", "gpu", "batch", "host", "attention")  # settings without a default that an axis replaces
+_ONCE = ("model", "gpu", "batch", "host", "attention", "mode", "optimizer")  # settings without a default that an axis replaces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +107,7 @@ def plan(
     Raises:
         SimgpuError: Something in it makes no sense.
     """
-    overrides, options = overrides or {}, {key: value for key, value in (options or {}).items() if value is not None}
+    overrides, options = overrides or {}, {key: value for key, value in (options or {}).items() if value is not None and value is not False}
     several = {name: value for name, value in settings.items() if isinstance(value, list | tuple)}
     single = {name: value for name, value in settings.items() if name not in several}
     for name in vary:
@@ -147,11 +147,14 @@ def _check(study: Study, varied: Mapping[str, Axis]) -> None:
     for name in values("host"):
         if name is not None:
             host_cost(name)
+    for name in values("mode"):
+        if name not in (None, *MODES):
+            raise OptionError(f"unknown mode '{name}', expected one of {', '.join(MODES)}{did_you_mean(name, MODES)}")
     for gpu in values("gpu"):
         base = base_gpu(gpu, study.overrides)
         with_designs(base, study.fields(slice(None)))
     first: dict[str, Any] = {name: int(one.points[0]) for name, one in varied.items() if name in WHOLE_SETTINGS and one.points}
-    size = {name: value for name, value in first.items() if name != "batch"}
+    size = {name: value for name, value in first.items() if name != "batch"} | {name: varied[name].points[0] for name in ("phase",) if name in varied}
     for model in values("model"):
         if not isinstance(model, Graph):
             load_model(model, batch=first.get("batch", study.settings.get("batch")), **{**study.options, **size})

@@ -43,6 +43,8 @@ def sweep(
     runtime: str = "eager",
     host: str | None = None,
     attention: str | None = None,
+    mode: str | None = None,
+    optimizer: str | None = None,
     overrides: Mapping[str, Any] | None = None,
     output: str | Path | None = None,
     resume: bool = False,
@@ -58,8 +60,8 @@ def sweep(
     Args:
         model, gpu: As for `simulate`; several, or none if they vary.
         vary: Values by name: {"sm.count": "54:216:18", "dram.bandwidth": "1..4 TB/s:16", "batch": [1, 8]}. A name is a field of
-            a GPU, or batch, dtype, runtime, model, gpu, host, attention, seq_len, image_size; values are text as for
-            `--vary`, or numbers in SI.
+            a GPU, or one of `simgpu.studies.axes.SETTINGS`; values are text as for `--vary`, or numbers in SI.
+        mode: "inference" or "train", one training step; `optimizer` is "sgd" or "adam".
         sample: Draw so many designs as a Latin hypercube instead of every combination; `seed` says which.
         output: Also write the table there (.csv, .json, .parquet). While it is being made, what is finished lies in
             `OUTPUT.part`.
@@ -80,6 +82,7 @@ def sweep(
     ([54, 108], True)
     """
     settings = {"model": model, "gpu": gpu, "batch": batch, "dtype": dtype, "runtime": runtime, "host": host, "attention": attention}
+    settings |= {"mode": mode, "optimizer": optimizer}
     study = plan(settings, vary or {}, sample=sample, seed=seed, overrides=overrides or {}, options=options, max_designs=max_designs)
     return run_study(study, output=output, resume=resume, force=force, jobs=jobs, backend=backend, progress=progress)
 

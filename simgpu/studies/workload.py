@@ -23,7 +23,7 @@ from simgpu.cost.model import CostModel, groups_of
 from simgpu.cost.power import idle_w
 from simgpu.cost.times import PARTS, Floats, KernelTimes
 from simgpu.dtypes import DTYPES
-from simgpu.errors import ModelError, OptionError, SimulationError
+from simgpu.errors import ModelError, OptionError, SimulationError, did_you_mean
 from simgpu.graph.ir import Graph
 from simgpu.kernels.kernel import KernelGraph
 from simgpu.kernels.lower import lower
@@ -41,6 +41,7 @@ Columns = dict[str, NDArray[Any]]
 
 _PROBLEMS_AT_ONCE = 16384  # distinct problems × designs of one pricing, so that its arrays stay in cache
 
+MODES = ("inference", "train")
 BOUNDS = (*PARTS.values(), HOST_BOUND)
 SHARES = {name: f"{name.lower().replace(' ', '_')}_bound_fraction" for name in BOUNDS}
 # What a study says of each design, column → meaning.
@@ -95,13 +96,24 @@ def workload(
     runtime: str = "eager",
     host: str | None = None,
     attention: str | None = None,
+    mode: str | None = None,
+    optimizer: str | None = None,
     **options: Any,
 ) -> Workload:
     """A model lowered for a GPU; the arguments are those of `simulate`.
 
+    Args:
+        mode: "inference" (None means that too) or "train": one training step.
+        optimizer: Of the training step: "sgd" (None means that too) or "adam".
+
     Raises:
         SimgpuError: Something that a user can fix.
     """
+    if mode not in (None, *MODES):
+        raise OptionError(f"unknown mode '{mode}', expected one of {', '.join(MODES)}{did_you_mean(str(mode), MODES)}")
+    if optimizer is not None and mode != "train":
+        raise OptionError(f"optimizer '{optimizer}': an inference has none; choose mode train or leave it out")
+    options = {name: value for name, value in options.items() if value is not None}
     if isinstance(model, Graph):
         if options or (batch is not None and batch != batch_of(model)):
             late = next(iter(options), "batch")
@@ -110,7 +122,11 @@ def workload(
     else:
         graph = load_model(model, batch=batch, **options)
     policy, stack = precision_named(dtype), runtime_named(runtime)
-    prepared = prepare(graph, gpu=gpu, precision=policy, runtime=stack, attention=attention)
+    training = mode == "train"
+    if training and graph.new_tokens:
+        raise OptionError(f"{graph.name}: a decode step is not trained; train on whole sequences, phase 'prefill'")
+    update = (optimizer or "sgd") if training else ""
+    prepared = prepare(graph, gpu=gpu, precision=policy, runtime=stack, attention=attention, training=training, optimizer=update)
     kernels = lower(prepared, gpu=gpu, precision=policy, runtime=stack)
     if not len(kernels):
         raise ModelError(f"{graph.name}: there is nothing to run, no operator of the model launches a kernel")

@@ -136,6 +136,19 @@ def test_attention_and_sequences():
     check("bert-base", "v100", {"attention": "fused,math", "seq_len": "32,64"}, dtype="amp")
 
 
+def test_training_and_decoding():
+    table = sweep("resnet18", "v100", vary={"mode": "inference,train", "sm.count": "40,80"}, dtype="amp", batch=4)
+    for row in table.rows():
+        report = simgpu.simulate("resnet18", "v100", dtype="amp", batch=4, training=row["mode"] == "train", overrides={"sm.count": row["sm.count"]})
+        assert row["latency_s"] == pytest.approx(report.latency_s, rel=1e-9)
+        assert row["memory_bytes"] == report.memory.peak_bytes
+    check("gpt2", "a100", {"context": "64,128"}, dtype="fp16", new_tokens=8)
+    with pytest.raises(OptionError, match=r"optimizer 'adam': an inference has none"):
+        sweep("resnet18", "v100", vary={"sm.count": "40,80"}, optimizer="adam")
+    with pytest.raises(OptionError, match=r"unknown mode 'training', expected one of inference, train; did you mean 'train'"):
+        sweep("resnet18", "v100", vary={"mode": "inference,training"})
+
+
 def test_a_graph_that_is_built_already():
     graph = simgpu.load_model("squeezenet1_1", batch=4)
     table = sweep(graph, "t4", vary={"sm.count": "20,40"})
