@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from simgpu.cli.options import parse_params
+from simgpu.cli.options import model_arguments, model_options
 from simgpu.cli.run import page_width
 from simgpu.cli.study_pictures import check_pictures, named_paths
 from simgpu.errors import OptionError
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 @click.option("--kernel", type=click.IntRange(min=1), metavar="N", help="Convolutions: height and width of the filters. Default: 3.")
 @click.option("--stride", type=click.IntRange(min=1), metavar="N", help="Convolutions: the stride. Default: 1.")
 @click.option("--groups", type=click.IntRange(min=1), metavar="N", help="Convolutions: groups of the grouped one. Default: 8.")
-@click.option("--param", "params", multiple=True, metavar="KEY=VALUE", help="An option of all models: --param image_size=192.")
+@model_options
+@click.option("--mode", type=click.Choice(["inference", "train"]), default="inference", show_default=True, help="Models: a forward pass, or one training step.")
 @click.option("--study", metavar="NAME", help="A published study beside the simulation: shufflenetv2-g1 … -g4, repvgg-density.")
 @click.option("--ladder", "ladder_path", metavar="FILE", help="Draw one model from generation to generation, and what each gain came from.")
 @click.option("--plot", "plot_path", metavar="FILE", help="Draw the comparison (.png, .svg, .pdf).")
@@ -47,13 +48,14 @@ def command(
     kernel: int | None,
     stride: int | None,
     groups: int | None,
-    params: tuple[str, ...],
+    mode: str,
     study: str | None,
     ladder_path: str | None,
     plot_path: str | None,
     output: str | None,
     force: bool,
     theme: str,
+    **chosen: Any,
 ) -> None:
     """Compare networks, or kinds of convolution, on one or more GPUs, and say why one is faster.
 
@@ -68,8 +70,8 @@ def command(
         check_pictures(*pictures, theme=theme)
     if output is not None:
         _check_table(output, force)
-    for name, chosen in (("MODEL", things), ("--gpu", gpus)):
-        if twice := next((one for i, one in enumerate(chosen) if one in chosen[:i]), None):
+    for name, given in (("MODEL", things), ("--gpu", gpus)):
+        if twice := next((one for i, one in enumerate(given) if one in given[:i]), None):
             raise OptionError(f"{name} {twice}: given twice; name each once")
     layer = {name: value for name, value in (("size", size), ("kernel", kernel), ("stride", stride), ("groups", groups)) if value is not None}
     if study is not None:
@@ -85,10 +87,13 @@ def command(
         raise OptionError(f"{kinds[0]} is a convolution and {other} a model; compare models with models")
     if not kinds and (layer or channels):
         raise OptionError(f"--{next(iter(layer), 'channels')}: belongs to convolutions ({', '.join(KINDS)}), not to models")
+    options = {name: value for name, value in model_arguments(**chosen).items() if value is not False}
+    if kinds and (options or mode == "train"):
+        raise OptionError(f"--{next(iter(options), 'mode').replace('_', '-')}: belongs to models, not to convolutions")
     if ladder_path:
         if kinds or len(things) > 1:
             raise OptionError(f"--ladder: expected one model, got {', '.join(things)}")
-        _ladder(things[0], gpus, batch, dtype, runtime, parse_params(params), ladder_path, theme)
+        _ladder(things[0], gpus, batch, dtype, runtime, {**options, "mode": mode}, ladder_path, theme)
         return
     if not gpus:
         raise OptionError("--gpu: missing, expected one or more; `simgpu gpus` lists them")
@@ -96,7 +101,7 @@ def command(
     if kinds:
         table = _convolutions(kinds, gpus, channels, {"batch": batch or 32, "size": 56, **layer}, shared, plot_path, theme)
     else:
-        table = _networks(things, gpus, batch, shared, parse_params(params), plot_path, theme)
+        table = _networks(things, gpus, batch, shared, {**options, "training": mode == "train"}, plot_path, theme)
     if output is not None:
         table.save(output)
         click.echo(f"wrote {output}", err=True)

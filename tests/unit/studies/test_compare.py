@@ -227,6 +227,8 @@ def test_a_study_on_the_command_line(capsys: pytest.CaptureFixture[str]):
         (["resnet18", "resnet18", "--gpu", "t4"], "MODEL resnet18: given twice"),
         (["dense", "--gpu", "t4", "--channels", "64:32:8"], "--channels=64:32:8: the range is reversed"),
         (["dense", "--gpu", "t4", "--channels", "0"], "--channels: expected whole numbers of 1 or more, got 0"),
+        (["dense", "--gpu", "t4", "--seq-len", "8"], "--seq-len: belongs to models, not to convolutions"),
+        (["dense", "--gpu", "t4", "--mode", "train"], "--mode: belongs to models, not to convolutions"),
         (["dense", "--gpu", "t4", "--plot", "x.png"], "--plot: one number of channels makes no curve"),
         (["alexnet", "resnet18", "--ladder", "x.png"], "--ladder: expected one model, got alexnet, resnet18"),
         (["alexnet", "--study", "shufflenetv2-g1"], "--study shufflenetv2-g1: brings its own networks, 'alexnet' has no place in it"),
