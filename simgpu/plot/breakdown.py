@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 from matplotlib.patches import Rectangle
 
 from simgpu.plot.style import dress, headline, new_axes
+from simgpu.report.layers import ROWS, layer_rows
 from simgpu.report.over_time import time_unit
 from simgpu.report.palette import FAMILY_NAMES, Theme
+from simgpu.report.waterfall import why_not_at_peak
 from simgpu.units import format_quantity
 
 if TYPE_CHECKING:
@@ -18,54 +18,16 @@ if TYPE_CHECKING:
 
     from simgpu.report.report import Report
 
-_ROWS = 24  # more layers than this are drawn one level of the module path higher
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """A reason why a run takes longer (or shorter) than the step before. [s]"""
-
-    name: str
-    time_s: float
-
-
-def why_not_at_peak(report: Report) -> tuple[Step, ...]:
-    """From the time at the datasheet's peak to the latency: steps that add up to it.
-
-    Math at the peak of each kernel's pipe; the work that padding adds and Winograd saves; what pipes lose to waves, occupancy,
-    issue and a lower clock; the time memory needs beyond the math, by the level that binds; fill and fixed costs; time in
-    which no kernel runs, less what streams overlap.
-    """
-    times, gpu = report.times, report.gpu
-    fallback = gpu.peak_flop_per_s("fp32", "vector")
-    kernels = report.kernels.kernels
-    peak = np.array([(gpu.peak_flop_per_s(k.dtype, k.pipe) if k.pipe in {"tensor", "vector"} else 0.0) or fallback for k in kernels])
-    at_peak, executed = np.array([k.flop for k in kernels]) / peak, times.executed_flop / peak
-    levels = np.stack([times.math_s, times.shared_s, times.l2_s, times.dram_s])
-    longest, level = levels.max(axis=0), levels.argmax(axis=0)
-    beyond = longest - times.math_s
-    steps = [
-        ("math at the datasheet peak", at_peak.sum()),
-        ("padding, less what fast algorithms save", (executed - at_peak).sum()),
-        ("waves, occupancy, issue, clock", (times.math_s - executed).sum()),
-        ("shared memory", beyond[level == 1].sum()),
-        ("L2", beyond[level == 2].sum()),
-        ("DRAM", beyond[level == 3].sum()),
-        ("latency within kernels", (times.duration_s - longest).sum()),
-        ("waiting for launches", report.latency_s - times.duration_s.sum()),
-    ]
-    return tuple(Step(name=name, time_s=float(seconds)) for name, seconds in steps)
-
 
 def plot_waterfall(report: Report, *, ax: Axes | None = None, theme: str | Theme = "light") -> Axes:
     """Draws why a run does not take the time that the datasheet's peak promises: one bar for each reason, ending at the latency."""
-    ax = ax or new_axes(theme, height=3.6)
+    ax = ax or new_axes(theme, height=4.2)
     colours = dress(ax, theme, grid="x")
-    steps = [s for s in why_not_at_peak(report) if abs(s.time_s) >= 0.002 * report.latency_s]
+    steps = [s for i, s in enumerate(why_not_at_peak(report)) if i == 0 or abs(s.time_s) >= 0.002 * report.latency_s]
     scale, unit = time_unit(report.latency_s)
     reached = furthest = 0.0
     for row, step in enumerate(steps):
-        color = colours.series[2] if row == 0 or step.time_s < 0 else colours.series[1]
+        color = colours.muted if row == 0 else colours.series[2] if step.time_s < 0 else colours.series[1]
         left, width = min(reached, reached + step.time_s) / scale, abs(step.time_s) / scale
         ax.barh(row, width, left=left, height=0.62, color=color, zorder=3)
         reached += step.time_s
@@ -80,10 +42,18 @@ def plot_waterfall(report: Report, *, ax: Axes | None = None, theme: str | Theme
     ax.set_xlim(0, 1.16 * max(report.latency_s, furthest) / scale)
     ax.set_ylim(len(steps) + 0.6, -0.6)
     ax.set_xlabel(f"time [{unit}]", fontsize=9.5)
-    headline(
-        ax, f"{report.model} on {report.gpu.name}: why not at the peak", f"{report.setting} · {steps[0].time_s / report.latency_s:.0%} of the peak", colours
-    )
+    legend = [
+        Rectangle((0, 0), 1, 1, color=color, label=label)
+        for color, label in ((colours.series[1], "takes longer"), (colours.series[2], "saves time"))
+        if label == "takes longer" or any(step.time_s < 0 for step in steps)
+    ]
+    said = f"{report.setting} · {_share(steps[0].time_s / report.latency_s)} of the peak"
+    headline(ax, f"{report.model} on {report.gpu.name}: why not at the peak", said, colours, legend=legend)
     return ax
+
+
+def _share(fraction: float) -> str:
+    return f"{fraction:.0%}" if fraction >= 0.01 else f"{100 * fraction:.1g}%"
 
 
 def _signed(seconds: float) -> str:
@@ -94,43 +64,36 @@ def _value(ax: Axes, x: float, row: float, text: str, colours: Theme) -> None:
     ax.annotate(text, (x, row), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8, color=colours.ink, zorder=4)
 
 
-def layer_depth(report: Report, rows: int = _ROWS) -> int:
-    """How many parts of the module path to tell layers apart by, so that at most so many rows come out."""
-    depths = range(1, 1 + max((k.scope.count(".") + 1 for k in report.kernels.kernels), default=1))
-    return max((d for d in depths if len(report.by_scope(d)) <= rows), default=1)
-
-
 def plot_layers(report: Report, *, ax: Axes | None = None, theme: str | Theme = "light", depth: int | None = None) -> Axes:
     """Draws the time of each layer as a bar, divided by family of kernels, in the order of the network.
+
+    Where the layers that fit on the picture would leave half the time in one bar, blocks that repeat are drawn once:
+    "layers.*.mlp ×32" is that module of all 32 blocks together.
 
     Args:
         depth: Parts of the module path that make a layer; as many as leave the bars readable if None.
     """
-    depth = depth or layer_depth(report)
-    groups = report.by_scope(depth)
-    if len(groups) > 2 * _ROWS:  # a flat network: the longest layers only
-        groups = tuple(sorted(groups, key=lambda g: -g.time_s)[:_ROWS])
-    ax = ax or new_axes(theme, height=1.7 + 0.22 * len(groups))
+    rows = layer_rows(report, depth)
+    total_s = sum(sum(parts.values()) for _, parts in rows) or 1.0
+    if len(rows) > 2 * ROWS:  # a flat network: the longest layers only
+        rows = sorted(rows, key=lambda row: -sum(row[1].values()))[:ROWS]
+    ax = ax or new_axes(theme, height=1.7 + 0.22 * len(rows))
     colours = dress(ax, theme, grid="x")
-    scale, unit = time_unit(max(g.time_s for g in groups))
-    seconds: dict[tuple[str, str], float] = {}
-    span_s = report.timeline.end_s - report.timeline.start_s
-    for kernel, time_s in zip(report.kernels.kernels, span_s.tolist(), strict=True):
-        layer = ".".join(kernel.scope.split(".")[:depth]) or "(no scope)"
-        seconds[layer, kernel.family] = seconds.get((layer, kernel.family), 0.0) + time_s
-    families = [f for f in FAMILY_NAMES if any(f == family for _, family in seconds)]
-    for row, group in enumerate(groups):
+    longest_s = max(sum(parts.values()) for _, parts in rows)
+    scale, unit = time_unit(longest_s)
+    families = [f for f in FAMILY_NAMES if any(f in parts for _, parts in rows)]
+    for row, (_, parts) in enumerate(rows):
         left = 0.0
-        for family in families:
-            width = seconds.get((group.name, family), 0.0) / scale
-            ax.barh(row, width, left=left, height=0.72, color=colours.families[family], zorder=3)
-            left += width
-        _value(ax, left, row, f"{group.time_fraction:.0%}" if group.time_fraction >= 0.005 else "<1%", colours)
-    ax.set_yticks(range(len(groups)), [g.name for g in groups], fontsize=8, color=colours.ink)
+        for family in (f for f in families if f in parts):
+            ax.barh(row, parts[family] / scale, left=left, height=0.72, color=colours.families[family], zorder=3)
+            left += parts[family] / scale
+        fraction = sum(parts.values()) / total_s
+        _value(ax, left, row, f"{fraction:.0%}" if fraction >= 0.005 else "<1%", colours)
+    ax.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize=8, color=colours.ink)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
-    ax.set_ylim(len(groups) - 0.4, -0.6)
-    ax.set_xlim(0, 1.1 * max(g.time_s for g in groups) / scale)
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.set_xlim(0, 1.1 * longest_s / scale)
     ax.set_xlabel(f"time [{unit}]", fontsize=9.5)
     patches = [Rectangle((0, 0), 1, 1, color=colours.families[f], label=FAMILY_NAMES[f]) for f in families]
     title, subtitle = f"{report.model} on {report.gpu.name}, layer by layer", f"{report.setting} · {format_quantity(report.kernel_s, 's')} of kernel time"

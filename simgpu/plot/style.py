@@ -108,15 +108,21 @@ def headline(ax: Axes, title: str, subtitle: str, theme: str | Theme, *, legend:
         label.set_in_layout(False)
     if not legend:
         return None
-    key = add_legend(ax, legend, colours, columns=columns, fontsize=key_points)
+    key = add_legend(ax, legend, colours, columns=columns, fontsize=key_points, at_page_edge=alone)
     key.set_in_layout(False)
     return key
 
 
-def add_legend(ax: Axes, handles: Sequence[Artist], theme: str | Theme, *, columns: int = 1, fontsize: float = 8.0) -> Legend:
-    """What the colours mean, over the upper left corner of the axes."""
+def add_legend(ax: Axes, handles: Sequence[Artist], theme: str | Theme, *, columns: int = 1, fontsize: float = 8.0, at_page_edge: bool = False) -> Legend:
+    """What the colours mean, over the upper left corner of the axes, or that high at the left edge of the page."""
+    from matplotlib.transforms import blended_transform_factory
+
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    across = blended_transform_factory(figure.transFigure, ax.transAxes) if at_page_edge else ax.transAxes
     return ax.legend(
-        handles=handles, loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.0, borderpad=0.2, ncols=columns, fontsize=fontsize,
+        handles=handles, loc="lower left", bbox_to_anchor=(0.0125 if at_page_edge else 0.0, 1.0), bbox_transform=across, borderaxespad=0.0,
+        borderpad=0.0 if at_page_edge else 0.2, ncols=columns, fontsize=fontsize,
         labelcolor=theme_named(theme).ink, frameon=False, handletextpad=0.5, labelspacing=0.35, columnspacing=1.4, handlelength=1.3,
     )  # fmt: skip
 

@@ -21,11 +21,14 @@ from simgpu.memory.footprint import Footprint
 from simgpu.plot import breakdown, compare, roofline, style, timeline
 from simgpu.plot.labels import LabelLayer
 from simgpu.report import palette
+from simgpu.report.layers import layer_rows
 from simgpu.report.report import Report
 from simgpu.report.roofline import common_name
+from simgpu.report.waterfall import why_not_at_peak
 from simgpu.runtime import RUNTIMES
 from simgpu.sim.host import HostCost
 from simgpu.sim.timeline import Timeline
+from tests.pictures import faults
 from tests.toys import toy_gpu
 
 
@@ -66,12 +69,12 @@ def report() -> Report:
         executed_flop=numbers(1600, 10, 1600, 0, 50),
         dram_bytes=numbers(20, 20, 20, 5, 10),
         l2_bytes=numbers(40, 20, 40, 5, 10),
-        ctas=np.ones(5),
+        ctas=numbers(8, 10, 10, 1, 10),
         waves=np.ones(5),
         occupancy_fraction=np.ones(5),
         sm_fraction=numbers(1, 1, 0.5, 0, 1),
         energy_j=np.ones(5),
-        clock_hz=np.ones(5),
+        clock_hz=numbers(1, 1, 0.8, 1, 1),
         choice=np.zeros(5, dtype=np.int64),
     )
     return Report(
@@ -149,17 +152,20 @@ def test_ceilings_are_the_machine(report: Report):
 
 
 def test_the_waterfall_ends_at_the_latency(report: Report):
-    steps = {s.name: s.time_s for s in breakdown.why_not_at_peak(report)}
+    steps = {s.name: s.time_s for s in why_not_at_peak(report)}
     assert sum(steps.values()) == pytest.approx(15.0)
     assert steps == pytest.approx(
         {
             "math at the datasheet peak": 1 + 0.1 + 1 + 0 + 1,
-            "padding, less what fast algorithms save": 1 + 0 + 1 + 0 - 0.5,
-            "waves, occupancy, issue, clock": 1 + 0.4 + 1 + 0 + 1,
+            "tiles: padding": 1 + 0 + 1,
+            "work saved: Winograd, masks": -0.5,
+            "clock": 2 / 0.8 - 2,  # body.conv runs at 0.8 Hz of 1 Hz
+            "waves: SMs without work": 2 * 10 / 8 - 2,  # stem.conv has 8 CTAs for 10 SMs
+            "occupancy, issue, operands": 0.5 + 0.4 + 0.5 + 0 + 1,
             "shared memory": 0,
             "L2": 0,
             "DRAM": 2 + 0.5,
-            "latency within kernels": 1 + 0.5 + 1 + 0.5 + 0.5,
+            "fill, gaps, overlap lost": 1 + 0.5 + 1 + 0.5 + 0.5,
             "waiting for launches": 1,
         }
     )
@@ -182,8 +188,31 @@ def test_the_window_holds_the_longest_kernel(report: Report):
     assert timeline.busiest_window(report, kernels=99) == (1.0, 15.0)
 
 
-def test_layers_are_told_apart_as_finely_as_there_is_room(report: Report):
-    assert breakdown.layer_depth(report, rows=3) == 1
+def test_layers_are_divided_by_family(report: Report):
+    conv, relu = ("conv", 4.0), ("stream", 3.0)
+    assert layer_rows(report) == [("stem", dict((conv, relu))), ("body", dict((conv,))), ("head", {"stream": 1.0, "gemm": 2.0})]
+
+
+def test_layers_are_told_apart_as_finely_as_there_is_room(report: Report, monkeypatch: pytest.MonkeyPatch):
+    scopes = ("in", "blocks.0.mlp", "blocks.0.norm", "blocks.1.mlp", "blocks.1.norm")  # 4, 3, 4, 1 and 2 s
+    named = [dataclasses.replace(k, scope=scope) for k, scope in zip(KERNELS, scopes, strict=True)]
+    deep = dataclasses.replace(report, kernels=KernelGraph(named, report.kernels.deps))
+    assert [name for name, _ in layer_rows(deep)] == list(scopes)
+    assert [name for name, _ in layer_rows(deep, depth=2)] == ["in", "blocks.0", "blocks.1"]
+    monkeypatch.setattr("simgpu.report.layers.ROWS", 3)  # no row of blocks.0, blocks.1 and in holds half of the 14 s
+    assert [name for name, _ in layer_rows(deep)] == ["in", "blocks.0", "blocks.1"]
+    third = dataclasses.replace(report, kernels=KernelGraph([dataclasses.replace(k, scope=f"blocks.{k.scope}") for k in named], report.kernels.deps))
+    monkeypatch.setattr("simgpu.report.layers.ROWS", 2)
+    assert [name for name, _ in layer_rows(third)] == ["blocks.in", "blocks.blocks"]  # 10 of 14 s in one, and no finer row fits
+    monkeypatch.setattr("simgpu.report.layers.ROWS", 3)
+    assert layer_rows(third)[1:] == [("blocks.blocks.0", {"stream": 3.0, "conv": 4.0}), ("blocks.blocks.1", {"stream": 1.0, "gemm": 2.0})]
+    monkeypatch.setattr("simgpu.report.layers.ROWS", 4)
+    wide = dataclasses.replace(report, kernels=KernelGraph([dataclasses.replace(k, scope=f"b.{i}.mlp") for i, k in enumerate(KERNELS)], report.kernels.deps))
+    assert [name for name, _ in layer_rows(wide)] == ["b"]  # five blocks do not fit, and alike they are one row as before
+    two = [dataclasses.replace(k, scope=f"b.{i // 2}.{'mlp' if i % 2 else 'norm'}") for i, k in enumerate(KERNELS)]
+    monkeypatch.setattr("simgpu.report.layers.ROWS", 2)
+    rows = layer_rows(dataclasses.replace(report, kernels=KernelGraph(two, report.kernels.deps)))
+    assert rows == [("b.*.norm ×3", {"conv": 8.0, "gemm": 2.0}), ("b.*.mlp ×2", {"stream": 4.0})]
 
 
 # ---- pictures
@@ -212,9 +241,33 @@ def words(ax: Axes) -> str:
 def test_each_axis_says_its_unit_and_everything_draws(report: Report, draw, look):
     ax = draw(report, look)
     assert re.search(r"\[(FLOP per byte of DRAM traffic|s)\]", ax.get_xlabel())
-    figure = ax.get_figure(root=True)
-    figure.set_dpi(50)
-    figure.canvas.draw()
+    ax.get_figure(root=True).set_dpi(60)
+    assert faults(ax) == []
+
+
+def test_the_bars_of_the_waterfall_are_its_steps(report: Report):
+    ax = breakdown.plot_waterfall(report)
+    shown = [step for step in why_not_at_peak(report) if step.time_s]
+    assert [label.get_text() for label in ax.get_yticklabels()] == [*(step.name for step in shown), "latency"]
+    bars = [(round(bar.get_x(), 9), round(bar.get_width(), 9)) for bar in ax.patches]
+    assert bars[:4] == [(0, 3.1), (3.1, 2), (4.6, 0.5), (4.6, 0.5)]  # what is saved runs back, what comes next starts there
+    assert bars[-2:] == [(14, 1), (0, 15)]
+    assert "21% of the peak" in words(ax)  # 3.1 of 15 s
+    assert {"+ 2 s", "− 500 ms"} <= {text.get_text() for text in ax.texts}
+
+
+def test_the_bars_of_the_layers_are_their_times(report: Report):
+    ax = breakdown.plot_layers(report)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["stem", "body", "head"]
+    assert [(round(bar.get_y() + 0.36), bar.get_x(), bar.get_width()) for bar in ax.patches] == [(0, 0, 4), (0, 4, 3), (1, 0, 4), (2, 0, 2), (2, 2, 1)]
+    assert [text.get_text() for text in ax.texts[:3]] == ["50%", "29%", "21%"]  # of 14 s
+
+
+def test_the_bars_of_the_comparison_are_what_runs_wait_for(report: Report):
+    ax = compare.plot_comparison([report, dataclasses.replace(report, model="other")])
+    ends = [bar.get_x() + bar.get_width() for bar in ax.patches if bar.get_y() < 0.5]
+    assert ends == pytest.approx([10, 14, 15])  # compute 4 + 4 + 2, DRAM 3 and a tie of 1, host 1
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["toynet", "other"]
 
 
 def test_charts_draw_on_the_axes_given(report: Report):
