@@ -32,6 +32,10 @@ _TENSOR_TILES = {
     "bwd_data": ((128, 128), (128, 64)),
     "bwd_weight": ((256, 64), (128, 128), (64, 128), (128, 64), (64, 64)),
 }
+_TENSOR_WEIGHT_TILES = {  # where cuDNN has fewer: grids of the DeepBench rows on V100 and T4
+    "Volta": ((128, 128), (64, 128), (128, 64), (64, 64)),
+    "Turing": ((256, 64), (128, 128), (64, 128), (128, 64)),
+}
 _SPLITS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
 # Non-fused Winograd: filter size and outputs a tile along one axis, as cuDNN's kernels are named (winograd_..._9x9_5x5 for 5x5).
 _WINOGRAD_SIZES = ((3, 4), (5, 5))
@@ -50,6 +54,7 @@ _FUSED_BLOCKS: dict[str, tuple[tuple[int, int, int], ...]] = {
 _FUSED_LATER = ((1, 8, 16), (4, 8, 4))
 _FUSED_YEAR, _NON_FUSED_YEAR = 2016.0, 2016.4  # cuDNN 5.0 and 5.1
 _FORWARD_SPLIT_YEAR = 2020.0  # cuDNN 8: CUTLASS kernels that split the reduction of small FP32 problems
+_PRECOMPUTED_YEAR = 2020.0  # cuDNN 8 and TensorRT prepare tables of offsets once; before, a kernel of its own made them in each call
 _GROUPED_YEAR = 2018.2  # cuDNN 7.1: kernels that take all groups in one launch
 _NO_WINOGRAD = ("Tesla", "Fermi", "Kepler")
 
@@ -71,8 +76,8 @@ def price_conv(t: SimpleNamespace, m: Machine) -> Parts:
         )
     alternatives = []
     for parts, possible, names in found:
-        if parts.dram_bytes is None:  # reads x and w once and writes y once
-            parts = replace(parts, dram_s=dram_s, dram_bytes=dram_bytes)
+        if parts.dram_bytes is None:  # reads x and w once and writes y once, beside what the algorithm has of its own
+            parts = replace(parts, dram_s=parts.dram_s + dram_s, dram_bytes=dram_bytes)
         time = parts.latency_s + overlap(f.overlap_exponent, parts.math_s, parts.l2_s, parts.dram_s)
         alternatives.append((parts, np.where(possible, time, np.inf), names))
     best = fastest(alternatives)
@@ -128,6 +133,8 @@ def _implicit_gemm(t: SimpleNamespace, m: Machine, direction: str, tensor: bool)
     f = m.factors
     ndim = max(1, np.ndim(m.num_sms))
     tiles = (_TENSOR_TILES if tensor else _FMA_TILES)[direction]
+    if tensor and direction == "bwd_weight":
+        tiles = _TENSOR_WEIGHT_TILES.get(m.generation, tiles)
     forward = (1, 2, 4, 8) if direction == "fwd" and (tensor or m.library_year >= _FORWARD_SPLIT_YEAR) else (1,)
     splits: tuple[int, ...] = _SPLITS if direction == "bwd_weight" else forward
     packs = (1, 64) if np.any((t.groups > 1) & (t.groups < t.c)) else (1,)  # channels to which groups are joined, block-diagonal
@@ -175,9 +182,13 @@ def _implicit_gemm(t: SimpleNamespace, m: Machine, direction: str, tensor: bool)
         col_bytes=col_bytes,
         out_bytes=out_bytes,
         depth_step=8.0,
-        split_k_s=f.split_k_s,
+        split_k_s=f.conv_tensor_split_k_s if tensor else f.split_k_s,
     )
+    if tensor and m.library_year < _PRECOMPUTED_YEAR:
+        parts = replace(parts, latency_s=parts.latency_s + f.conv_offsets_s)
     possible = (split == 1) | (ctas <= 16.0 * m.num_sms)
+    if direction == "fwd" and not tensor:  # cuDNN 8 splits no reduction that spans taps: grids of 670 3x3 rows on A100, V100, T4 and P100
+        possible = possible & ((split == 1) | (taps == 1))
     names = [f"implicit GEMM {tile[0]}x{tile[1]}{f' split-K {s}' if s > 1 else ''}{' joined groups' if pack > 1 else ''}" for tile, s, pack in pairs]
     return parts, possible, names
 
@@ -232,7 +243,7 @@ def _winograd_fused(t: SimpleNamespace, m: Machine, direction: str) -> Alternati
         half_accumulators=f.conv_latency_clk * flop_per_clk / 2.0,
     )
     filters = t.c * t.k * 9.0 * t.w_bytes
-    transform_s = (filters * (1.0 + 16.0 / 9.0)) / (m.dram_bytes_per_s * f.transform_efficiency)
+    transform_s = filters * (1.0 + 16.0 / 9.0) / (m.dram_bytes_per_s * f.transform_efficiency)
     l2_bytes = t.total_bytes * 2.0
     parts = Parts(
         math_s=math_s,
@@ -290,16 +301,19 @@ def _winograd_non_fused(t: SimpleNamespace, m: Machine, direction: str, taps: in
     x_bytes, y_bytes, w_bytes = t.n * t.c * t.h * t.w * size, t.n * t.k * t.p * t.q * size, t.c * t.k * float(taps**2) * size
     source, result = (y_bytes, x_bytes) if direction == "bwd_data" else (x_bytes, y_bytes)
     if direction == "bwd_weight":
-        passes = [moved_s(x_bytes + v_bytes), moved_s(y_bytes + o_bytes), moved_s(w_bytes + u_bytes)]
+        passes = [moved_s(x_bytes + v_bytes), moved_s(y_bytes + o_bytes)]
+        slowness = 1.0  # the way back reads 36 planes side by side
     else:
-        passes = [moved_s(source + v_bytes), moved_s(w_bytes + u_bytes), moved_s(o_bytes + result)]
-    transforms_s = sum((p[0] for p in passes), np.float64(0.0)) / f.transform_efficiency * (_LARGE_TRANSFORM if taps == 5 else 1.0)
+        passes = [moved_s(source + v_bytes), moved_s(o_bytes + result)]
+        slowness = f.filter_transform_slowness
+    filters_s, filters_dram = moved_s(w_bytes + u_bytes)
+    transforms_s = (sum((p[0] for p in passes), np.float64(0.0)) + filters_s * slowness) / f.transform_efficiency * (_LARGE_TRANSFORM if taps == 5 else 1.0)
     gemm_s, gemm_dram = moved_s(v_bytes + u_bytes + o_bytes)
     parts = replace(
         parts,
         latency_s=parts.latency_s + transforms_s + 3.0 * f.extra_kernel_s,
         dram_s=gemm_s,
-        dram_bytes=gemm_dram + sum((p[1] for p in passes), np.float64(0.0)),
+        dram_bytes=gemm_dram + filters_dram + sum((p[1] for p in passes), np.float64(0.0)),
         l2_bytes=parts.l2_bytes + 2.0 * (v_bytes + u_bytes + o_bytes),
     )
     names = [f"Winograd F({outputs}x{outputs},{taps}x{taps}) {tile[0]}x{tile[1]}{f' split-K {s}' if s > 1 else ''}" for tile, s in pairs]
@@ -335,5 +349,5 @@ def _scatter(t: SimpleNamespace, m: Machine) -> Alternative:
         split_k_s=f.split_k_s,
     )
     atomics = t.n * t.p * t.q * t.c * t.r * t.s * t.x_bytes
-    parts = replace(parts, l2_s=parts.l2_s + atomics / (m.dram_bytes_per_s * f.atomic_fraction), latency_s=parts.latency_s + f.extra_kernel_s)
+    parts = replace(parts, dram_s=atomics / (m.dram_bytes_per_s * f.atomic_fraction), latency_s=parts.latency_s + f.extra_kernel_s)
     return parts, np.ones((len(tiles), *[1] * ndim), dtype=bool), [f"scatter GEMM {x[0]}x{x[1]}" for x in tiles]

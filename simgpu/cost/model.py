@@ -139,11 +139,10 @@ class CostModel:
     def _price_group(self, group: Group, m: Machine, gap_s: Values, load_s: Values) -> tuple[dict[str, Values], Values, tuple[str, ...]]:
         f, t = m.factors, group.table
         parts = FORMULAS[group.family](t, m)
-        # Everything but DRAM and the fixed latency runs on the SM clock.
-        clocked = (parts.math_s, parts.shared_s, parts.l2_s)
 
         def body_s(ratio: Values) -> Values:
-            return overlap(f.overlap_exponent, *(p / ratio for p in clocked), parts.dram_s)
+            """Execution and L2 run on the SM clock; DRAM and what waits for it do not."""
+            return overlap(f.overlap_exponent, parts.math_s / ratio, parts.l2_s / ratio, parts.shared_s, parts.dram_s)
 
         settled = sustained_clock_hz(m, lambda r: body_s(r) + parts.latency_s, parts.energy_flop, parts.l2_bytes, parts.dram_bytes)
         clock_hz = m.clock_hz - (m.clock_hz - settled) * -np.expm1(-load_s / f.clock_settling_s)
@@ -157,7 +156,7 @@ class CostModel:
         times = {
             "duration_s": duration_s * repeat,
             "math_s": parts.math_s / ratio * repeat,
-            "shared_s": parts.shared_s / ratio * repeat,
+            "shared_s": parts.shared_s * repeat,
             "l2_s": parts.l2_s / ratio * repeat,
             "dram_s": parts.dram_s * repeat,
             "latency_s": latency_s * repeat,

@@ -180,6 +180,19 @@ def test_a_higher_clock_is_never_slower(problem, factor):
     assert fast <= slow * (1 + 1e-9)
 
 
+@given(problems(), st.floats(1.05, 3.0))
+@few
+def test_under_its_power_limit_a_higher_clock_is_hardly_slower(problem, factor):
+    """The library picks a kernel for the highest clock; one with more to execute may then be slowed down more by the limit."""
+    gpu, kernel, distance = problem
+    gpu = dataclasses.replace(gpu, clocks=dataclasses.replace(gpu.clocks, max_hz=None))
+    boosted = faster(gpu, "clocks", boost_hz=factor)
+    if gpu.l2.measured_bandwidth_bytes_per_s is not None:  # at the boost clock
+        boosted = faster(boosted, "l2", measured_bandwidth_bytes_per_s=factor)
+    slow, fast = (price(g, kernel, distances=[distance]).duration_s[0] for g in (gpu, boosted))
+    assert fast <= slow * 1.15
+
+
 @given(problems(), st.floats(1.05, 4.0))
 @few
 def test_a_higher_power_limit_is_never_slower(problem, factor):

@@ -8,7 +8,7 @@ from simgpu.cost import conv as formulas
 from tests.toy_costs import AMPERE, KEPLER, LIMITLESS, MAXWELL, VOLTA, compute_gpu, conv, memory_gpu, price
 
 ON_TENSOR = {"dtype": "fp16", "pipe": "tensor", "size": 2.0}
-PLAIN = {"split_k_s": 1e12, "atomic_fraction": 1e-40}  # too dear: splitting the depth, and atomic adds
+PLAIN = {"split_k_s": 1e12, "conv_tensor_split_k_s": 1e12, "atomic_fraction": 1e-40}  # too dear: splitting the depth, and atomic adds
 
 
 @pytest.fixture(autouse=True)
@@ -115,7 +115,19 @@ def test_cudnn_8_splits_the_depth_of_small_problems():
     assert executed(problem, factors={"split_k_s": 0.0}, library_year=2017.0)[1] == "implicit GEMM 128x128"
 
 
+def test_no_fp32_library_splits_a_depth_that_spans_taps():
+    problem = conv(c=64, h=8, w=16, k=128, r=3)
+    assert executed(problem, factors={"split_k_s": 0.0})[1] == "implicit GEMM 128x128"
+
+
 # ---- gradients
+
+
+def test_turing_has_no_weight_gradient_tile_of_64x64():
+    """64 channels × 64 filters: Volta's tile fits, Turing's smallest is half empty."""
+    problem = conv(n=8, c=64, h=8, w=16, k=64, r=1, direction="bwd_weight", **ON_TENSOR)
+    (volta, _), (turing, _) = (executed(problem, capability) for capability in (VOLTA, (7, 5)))
+    assert (volta, turing) == (problem.flop, 2 * problem.flop)
 
 
 def test_backward_data_has_the_forward_product_with_channels_and_filters_exchanged():
@@ -217,6 +229,24 @@ def test_transforms_are_paid_in_memory_traffic():
     assert times.choice_names()[0].startswith("implicit GEMM")
 
 
+@pytest.mark.parametrize(("direction", "times"), [("fwd", 3.0), ("bwd_data", 3.0), ("bwd_weight", 1.0)])
+def test_filters_are_transformed_more_slowly_than_images(direction, times):
+    """A thread reads 9 neighbours and writes to 36 planes: (9 + 36) · 64 · 64 numbers three times; their gradients come back in one pass.
+
+    All passes together take time at 1 B/s; the image passes are the same with and without the slowness.
+    """
+    problem = conv(n=16, c=64, h=4, w=4, k=64, direction=direction)
+    gpu = compute_gpu(VOLTA, dram={"clock_hz": 1.0, "bus_bits": 8.0}, l2={"size_bytes": 0.0, "bandwidth_bytes_per_clk": LIMITLESS})
+
+    def transforms_s(slowness: float) -> float:
+        found = price(problem, gpu=gpu, factors={**PLAIN, "winograd_fused_efficiency": 1e-9, "conv_efficiency": 1e-9, "filter_transform_slowness": slowness})
+        assert found.choice_names()[0].startswith("Winograd F(4x4")
+        return float(found.latency_s[0])
+
+    filters_s = 64 * 64 * (9 + 36) * 4 / gpu.dram.bandwidth_bytes_per_s
+    assert transforms_s(3.0) - transforms_s(1.0) == pytest.approx((times - 1.0) * filters_s)
+
+
 @pytest.mark.parametrize("direction", ["bwd_data", "bwd_weight"])
 def test_gradients_have_winograd_kernels_too(direction):
     problem = conv(n=16, c=128, h=32, w=16, k=128, direction=direction)
@@ -267,6 +297,12 @@ def test_a_convolution_has_fixed_costs_and_more_for_each_further_kernel():
     assert direct.latency_s[0] == pytest.approx(5.0)
     assert fused.choice_names()[0].startswith("Winograd F(2x2")
     assert fused.latency_s[0] == pytest.approx(5.0 + 7.0)
+
+
+def test_cudnn_7_computes_offsets_in_each_call():
+    problem = conv(c=16, h=8, w=16, k=32, r=1, **ON_TENSOR)
+    before, since = (priced(problem, VOLTA, factors={"conv_offsets_s": 7.0}, library_year=year).latency_s[0] for year in (2019.0, 2021.0))
+    assert before == pytest.approx(since + 7.0)
 
 
 def test_energy_follows_what_is_executed():
