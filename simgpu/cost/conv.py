@@ -53,8 +53,9 @@ _FUSED_BLOCKS: dict[str, tuple[tuple[int, int, int], ...]] = {
 }
 _FUSED_LATER = ((1, 8, 16), (4, 8, 4))
 _FUSED_YEAR, _NON_FUSED_YEAR = 2016.0, 2016.4  # cuDNN 5.0 and 5.1
-_FORWARD_SPLIT_YEAR = 2020.0  # cuDNN 8: CUTLASS kernels that split the reduction of small FP32 problems
-_PRECOMPUTED_YEAR = 2020.0  # cuDNN 8 and TensorRT prepare tables of offsets once; before, a kernel of its own made them in each call
+# cuDNN 8: FP32 kernels that split the depth of small pointwise problems, tensor-core ones that take few channels a tap and
+# have their tables of offsets prepared once.
+_CUDNN_8_YEAR, _LATER_TAP_CHANNELS = 2020.0, 8.0
 _GROUPED_YEAR = 2018.2  # cuDNN 7.1: kernels that take all groups in one launch
 _NO_WINOGRAD = ("Tesla", "Fermi", "Kepler")
 
@@ -135,7 +136,7 @@ def _implicit_gemm(t: SimpleNamespace, m: Machine, direction: str, tensor: bool)
     tiles = (_TENSOR_TILES if tensor else _FMA_TILES)[direction]
     if tensor and direction == "bwd_weight":
         tiles = _TENSOR_WEIGHT_TILES.get(m.generation, tiles)
-    forward = (1, 2, 4, 8) if direction == "fwd" and (tensor or m.library_year >= _FORWARD_SPLIT_YEAR) else (1,)
+    forward = (1, 2, 4, 8) if direction == "fwd" and (tensor or m.library_year >= _CUDNN_8_YEAR) else (1,)
     splits: tuple[int, ...] = _SPLITS if direction == "bwd_weight" else forward
     packs = (1, 64) if np.any((t.groups > 1) & (t.groups < t.c)) else (1,)  # channels to which groups are joined, block-diagonal
     pairs = [(tile, s, pack) for pack in packs for tile in tiles for s in splits]
@@ -145,18 +146,20 @@ def _implicit_gemm(t: SimpleNamespace, m: Machine, direction: str, tensor: bool)
     c, k = c * joined, k * joined
     if tensor:  # NHWC tensor-core kernels want channels in whole 16-byte vectors
         c, k = _pad(c, 8.0), _pad(k, 8.0)
+    later = m.library_year >= _CUDNN_8_YEAR and m.generation != "Volta"  # whose kernels did not change any more
+    tap_channels = np.minimum(f.tensor_tap_channels, _LATER_TAP_CHANNELS) if later else f.tensor_tap_channels
     taps = t.r * t.s
     batch = np.ceil(t.groups / joined)
     if direction == "fwd":
         rows, cols = t.n * t.p * t.q, k
-        depth = _pad(taps * _pad(c, f.tensor_tap_channels), 32.0) if tensor else taps * c
+        depth = _pad(taps * _pad(c, tap_channels), 32.0) if tensor else taps * c
         row_bytes, col_bytes, out_bytes = t.x_bytes, t.w_bytes, t.y_bytes
         gain: Values = 1.0
     elif direction == "bwd_data":  # one GEMM for each phase of the stride, padded to the largest
         phase = np.ceil(t.r / t.stride_h) * np.ceil(t.s / t.stride_w)
         empty = (taps == 1) & (t.stride_h * t.stride_w > 1) if tensor else np.zeros(len(t.n), dtype=bool)
         rows = np.where(empty, t.n * np.ceil(t.h / t.stride_h) * np.ceil(t.w / t.stride_w), t.n * t.h * t.w)
-        cols, depth = c, _pad(phase * _pad(k, f.tensor_tap_channels), 32.0) if tensor else phase * k
+        cols, depth = c, _pad(phase * _pad(k, tap_channels), 32.0) if tensor else phase * k
         row_bytes, col_bytes, out_bytes = t.y_bytes, t.w_bytes, t.x_bytes
         gain = f.tensor_backward_data_efficiency if tensor else f.backward_data_efficiency
     else:
@@ -184,7 +187,7 @@ def _implicit_gemm(t: SimpleNamespace, m: Machine, direction: str, tensor: bool)
         depth_step=8.0,
         split_k_s=f.conv_tensor_split_k_s if tensor else f.split_k_s,
     )
-    if tensor and m.library_year < _PRECOMPUTED_YEAR:
+    if tensor and m.library_year < _CUDNN_8_YEAR:
         parts = replace(parts, latency_s=parts.latency_s + f.conv_offsets_s)
     possible = (split == 1) | (ctas <= 16.0 * m.num_sms)
     if direction == "fwd" and not tensor:  # cuDNN 8 splits no reduction that spans taps: grids of 670 3x3 rows on A100, V100, T4 and P100

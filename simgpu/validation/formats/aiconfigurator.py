@@ -33,13 +33,14 @@ _FP8_CONTEXT = ("h100", "h200", "h20", "b200")
 
 
 def _quantise(m: int, k: int, *, blockwise: bool) -> tuple[Launch, ...]:
-    """The kernels that turn 16-bit activations into fp8: one with block scales, three where one scale needs the maximum of all."""
+    """The kernels that turn 16-bit activations into fp8: one with block scales, four where one scale needs the maximum of all."""
     elements = m * k
     size, out = elements * BF16, elements * FP8
     cast = Stream(elements=elements, instructions=4, itemsize=BF16)
     if blockwise:
         return (launch(cast, reads=[size], writes=[out, elements / 128 * 4], label="quantise blocks", flop=elements, distances=[size + out]),)
     return (
+        launch(Stream(elements=1, inputs=0), reads=[], writes=[4.0], label="clear the maximum", flop=0),
         launch(
             Stream(elements=elements, instructions=2, pattern="reduce", itemsize=BF16),
             reads=[size],
