@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from simgpu.cost.decode import decodes, price_grouped, price_single, visible_keys
+from simgpu.cost.decode import decodes, price_grouped, price_single, price_wide, stored_width, visible_keys
 from simgpu.cost.gemm import energy_per_flop_ratio
 from simgpu.cost.laws import overlap
 from simgpu.cost.machine import Machine
@@ -30,13 +30,14 @@ _MOST_CTAS_PER_SM = 3.0  # registers: 128 threads with the accumulators of 64 qu
 def price_attention(t: SimpleNamespace, m: Machine) -> Parts:
     """Parts of fused attention kernels that share a pipe, (N,) or (designs, N): the fastest of those that can do it."""
     exponent = m.factors.overlap_exponent
-    grouped, single = decodes(t)
+    grouped, wide, single = decodes(t)
     several = (t.q_len > 1) | ~single  # nobody tiles a single query
     alternatives = []
     for name, parts, allowed in (
         ("flash", _price_context(t, m), several),
         ("decode, grouped heads", price_grouped(t, m, split=False), grouped),
         ("decode, grouped heads, split keys", price_grouped(t, m, split=True), grouped),
+        ("decode, 64 heads a CTA", price_wide(t, m), wide),
         ("decode, single heads", price_single(t, m, split=False), single),
         ("decode, single heads, split keys", price_single(t, m, split=True), single),
     ):
@@ -149,7 +150,7 @@ def _price_context(t: SimpleNamespace, m: Machine) -> Parts:
     # Queries come and outputs go while a CTA has nothing to multiply; backward, the outputs' gradients come with the queries.
     with_queries = np.where(backward, missed[3:].sum(axis=0), 0.0)
     moved_s = np.maximum(stream_s(missed[0] + with_queries + written, m), (t.read_bytes[0] + t.write_bytes) / m.l2_bytes_per_s)
-    l2_bytes = heads * blocks * bk * (t.head_dim + t.v_head_dim) * t.kv_bytes * unit / bq + t.read_bytes[0] + t.write_bytes
+    l2_bytes = heads * blocks * bk * stored_width(t) * t.kv_bytes * unit / bq + t.read_bytes[0] + t.write_bytes
     dram_bytes = missed[0] + missed[1:3].sum(axis=0) * seen + missed[3:].sum(axis=0) + written
     executed = heads * blocks * 2.0 * unit * bk * (key_width + value_width) * products
     return Parts(
