@@ -41,9 +41,9 @@ def test_a_linear_layer_folds_its_leading_axes():
 
 
 def test_weights_of_few_bits():
-    kernel = only(run(lambda b: b.linear(b.input("x", (4, 8)), 16, name="fc"), gpu="a100", dtype="int4"))
+    kernel = only(run(lambda b: b.linear(b.input("x", (4, 256)), 16, name="fc"), gpu="a100", dtype="int4"))
     assert (kernel.work.a_bytes, kernel.work.b_bytes, kernel.work.out_bytes) == (2, 0.5, 2)
-    assert reads(kernel)[1] == ("fc.weight", 64)
+    assert reads(kernel)[1] == ("fc.weight", 16 * 256 / 2 + 32 * (2 + 0.5))  # 32 groups of 128, each with a scale and a zero point
     assert (kernel.dtype, kernel.pipe) == ("fp16", "tensor")
 
 
