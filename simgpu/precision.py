@@ -176,6 +176,18 @@ def product_math(policy: Precision, a: str, b: str, gpu: Units) -> Math:
 _UNIT_NAMES = {"tf32": "TF32 tensor cores", "int8": "INT8 (dp4a or tensor) unit", "fp64": "FP64 unit"}
 
 
+def check_unit(where: str, policy: Precision, gpu: Units) -> None:
+    """Ends in a message if a GPU cannot multiply in the format that a policy quantises to.
+
+    Raises:
+        OptionError: It has no such unit.
+    """
+    used = unit_for(policy.math, gpu)
+    if policy.activations and used.dtype != policy.math:
+        unit = _UNIT_NAMES.get(policy.math, f"{policy.math.upper()} unit")
+        raise OptionError(f"{where}: dtype {policy.name}: {gpu.name} has no {unit}, it would compute in {used.dtype}; choose dtype {used.dtype} or another GPU")
+
+
 def precision_assumptions(policy: Precision, gpu: Units) -> tuple[str, ...]:
     """What a reader should know about a policy on this GPU: fallbacks, and TF32 that PyTorch would use."""
     used = unit_for(policy.math, gpu)
