@@ -149,14 +149,14 @@ def recognise(table: Table) -> Format:
     if found is not None:
         return found
     have = set(table.header)
-    nearest = max(FORMATS, key=lambda f: (len(f.required & have) / len(f.required), -len(f.required)))
+    nearest = max(FORMATS, key=lambda f: (-len(f.required - have), len((f.required | f.optional) & have)))
     missing = sorted(nearest.required - have)
     hint = ""
     for column in missing:
         if column == "time_ms" and (other := [c for c in table.header if c.startswith("time")]):
             hint = f"; '{other[0]}' is not read: times are milliseconds in 'time_ms'"
             break
-        if near := did_you_mean(column, table.header):
+        if near := did_you_mean(column, (c for c in table.header if c not in nearest.required | nearest.optional | COMMON_COLUMNS)):
             hint = f"; column '{column}' is missing{near.replace('did you mean', 'is it')}"
             break
     raise DataError(
