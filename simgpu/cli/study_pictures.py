@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from simgpu.cli.pictures import save_picture, theme_option
 from simgpu.errors import OptionError, did_you_mean
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ _OPTIONS = (
     click.option("--map", "map_path", metavar="FILE", help="Draw what limits the run over the two numbers that vary, with lines of equal latency."),
     click.option("--value", metavar="COLUMN", help="Draw this column in --plot and --map: throughput, energy, power, mfu …"),
     click.option("--pareto", nargs=2, metavar="X,Y FILE", help="Draw the designs by two columns, and the best: --pareto area,latency FILE."),
-    click.option("--theme", default="light", show_default=True, metavar="THEME", help="Pictures on light or dark ground."),
+    theme_option,
 )
 ESTIMATES = {"area": "die_area_estimate_mm2", "cost": "die_cost_estimate_usd"}
 
@@ -30,17 +31,6 @@ def picture_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def check_pictures(*paths: str | None, theme: str) -> None:
-    """Refuses pictures that cannot be written before any time is spent."""
-    from simgpu.plot.style import check_format, theme_named
-    from simgpu.report.files import check_writable
-
-    theme_named(theme)
-    for path in (one for one in paths if one):
-        check_writable(path)
-        check_format(path)
-
-
 def draw(study: Study, table: Table, *, plot_path: str | None, map_path: str | None, value: str | None, pareto: tuple[str, str] | None, theme: str) -> None:
     """Draws what was asked for, and says so on stderr."""
     from simgpu.studies.page import setting
@@ -50,11 +40,11 @@ def draw(study: Study, table: Table, *, plot_path: str | None, map_path: str | N
 
         x, series = _curve_axes(table)
         y = column_named(table, value) if value else "throughput_per_s" if x == "batch" else "latency_s"
-        _save(plot_sweep(table.columns, x, y, series=series, subtitle=setting(table), theme=theme), plot_path)
+        save_picture(plot_sweep(table.columns, x, y, series=series, subtitle=setting(table), theme=theme), plot_path)
     if map_path:
-        _save(_map(table, value, setting(table), theme), map_path)
+        save_picture(_map(table, value, setting(table), theme), map_path)
     if pareto:
-        _save(_pareto(study, table, pareto[0], setting(table), theme), pareto[1])
+        save_picture(_pareto(study, table, pareto[0], setting(table), theme), pareto[1])
 
 
 def _map(table: Table, value: str | None, subtitle: str, theme: str) -> Any:
@@ -120,22 +110,3 @@ def _curve_axes(table: Table) -> tuple[str, str]:
 
 def _is_number(table: Table, name: str) -> bool:
     return table[name].dtype.kind in "iuf"
-
-
-def _save(picture: Any, path: str) -> None:
-    from simgpu.plot.style import save
-
-    save(picture, path)
-    click.echo(f"wrote {path}", err=True)
-
-
-def named_paths(paths: Sequence[str | None]) -> list[str]:
-    """The paths that were given.
-
-    Raises:
-        OptionError: Two are the same.
-    """
-    given = [path for path in paths if path]
-    if twice := next((path for i, path in enumerate(given) if path in given[:i]), None):
-        raise OptionError(f"{twice}: two outputs have this name; give each a file of its own")
-    return given

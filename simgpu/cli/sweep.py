@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from simgpu.cli.study_pictures import check_pictures, draw, named_paths, picture_options
+from simgpu.cli.pictures import check_pictures, named_paths
+from simgpu.cli.study_pictures import draw, picture_options
 from simgpu.cli.whatif import run_and_show
 from simgpu.errors import OptionError
 

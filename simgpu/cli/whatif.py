@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from simgpu.cli.options import model_arguments, model_options
+from simgpu.cli.pictures import check_pictures, named_paths, save_picture
 from simgpu.cli.progress import Progress
 from simgpu.cli.run import page_width
-from simgpu.cli.study_pictures import check_pictures, draw, named_paths, picture_options
+from simgpu.cli.study_pictures import draw, picture_options
 from simgpu.errors import OptionError
 
 
@@ -148,15 +149,13 @@ def _ask(
     fields = [name for name in varied if name not in SETTINGS]
     case = Case(model, base_gpu(gpu, overrides), **{name: value for name, value in options.items() if value is not None and value is not False})
     if tornado_path:
-        from simgpu.plot.style import save
         from simgpu.plot.tornado import plot_tornado
 
         found = sensitivity(case, fields)
         said = " · ".join(
             f"batch {case.work.batch}" if name == "batch" else str(value) for name, value in options.items() if value is not None or name == "batch"
         )
-        save(plot_tornado(found, title=f"{model} on {case.gpu.name}: what matters", subtitle=said, theme=theme), tornado_path)
-        click.echo(f"wrote {tornado_path}", err=True)
+        save_picture(plot_tornado(found, title=f"{model} on {case.gpu.name}: what matters", subtitle=said, theme=theme), tornado_path)
         click.echo(format_levers(found), nl=False)
     if target_s is not None:
         needs = what_it_takes(case, target_s, fields)

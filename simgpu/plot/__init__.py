@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from simgpu.plot.roofline import plot_roofline
     from simgpu.plot.style import new_figure, save
     from simgpu.plot.sweep import plot_sweep
+    from simgpu.plot.time_roofline import plot_time_roofline
     from simgpu.plot.timeline import plot_timeline, plot_utilisation, timeline_figure
     from simgpu.plot.tornado import plot_tornado
 
@@ -30,6 +31,7 @@ __all__ = [
     "plot_pareto",
     "plot_roofline",
     "plot_sweep",
+    "plot_time_roofline",
     "plot_timeline",
     "plot_tornado",
     "plot_utilisation",
@@ -48,6 +50,7 @@ _HOMES = {
     "plot_pareto": "pareto",
     "plot_roofline": "roofline",
     "plot_sweep": "sweep",
+    "plot_time_roofline": "time_roofline",
     "plot_timeline": "timeline",
     "plot_tornado": "tornado",
     "plot_utilisation": "timeline",

@@ -1,4 +1,4 @@
-"""How pictures look: two themes, a colour for each family of kernels, and files that are the same bytes every time."""
+"""How pictures look: themes, a colour for each family of kernels, and files that are the same bytes every time."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def theme_named(name: str | Theme) -> Theme:
     if isinstance(name, Theme):
         return name
     if name not in THEMES:
-        raise OptionError(f"unknown theme '{name}', expected {' or '.join(THEMES)}{did_you_mean(name, THEMES)}")
+        raise OptionError(f"unknown theme '{name}', expected {', '.join(THEMES)}{did_you_mean(name, THEMES)}")
     return THEMES[name]
 
 
@@ -125,6 +125,12 @@ def add_legend(ax: Axes, handles: Sequence[Artist], theme: str | Theme, *, colum
         borderpad=0.0 if at_page_edge else 0.2, ncols=columns, fontsize=fontsize,
         labelcolor=theme_named(theme).ink, frameon=False, handletextpad=0.5, labelspacing=0.35, columnspacing=1.4, handlelength=1.3,
     )  # fmt: skip
+
+
+def ink_on(color: str) -> str:
+    """Black or white, whichever is easier to read on that colour."""
+    red, green, blue = (int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    return "#ffffff" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.55 else "#10151a"
 
 
 def wrap(text: str, columns: int) -> str:
