@@ -184,7 +184,7 @@ def _convolutions(
     table = comparison_table(reports, inputs | {name: [value] * len(reports) for name, value in constant.items()})
     layer = Layer(channels=counts[-1], **sizes)
     click.echo(f"{layer.kernel}×{layer.kernel} convolutions at {layer.size}×{layer.size}, batch {layer.batch} · {shared['dtype']} · {shared['runtime']}")
-    click.echo("Kernel time; the input comes from DRAM.\n" + (f"{counts[0]} channels\n" if len(counts) == 1 else ""))
+    click.echo("Kernel time; the input comes from DRAM.\n" + (f"{counts[0]} channel{'' if counts[0] == 1 else 's'}\n" if len(counts) == 1 else ""))
     click.echo(format_comparison(table, width=page_width()), nl=False)
     if pairs:
         click.echo(format_why(pairs, width=page_width()), nl=False)

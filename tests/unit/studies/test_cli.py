@@ -86,6 +86,10 @@ def test_a_study_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("model: gpt2\ngpu: t4\nseq_len: 8\n", "output; write it under 'options', or under 'vary' if it varies"),
+        ("model: alexnet\ngpu: t44\nvary: {sm.count: 1:2:1}\n", "s.yaml: unknown GPU 't44'; did you mean 't4'?"),
+        ("model: alexnet\ngpu: t4\nset: {power.tdp: 500 GB}\nbatch: [1, 2]\n", "s.yaml:3:18: power.tdp: '500 GB' has the unit 'GB', expected W"),
+        ("model: alexnet\ngpu: t4\nvary: {dram.bandwidth: 0..4 TB/s:4}\n", "s.yaml:3:24: dram.bandwidth: expected at least 1 B/s, got 0 B/s"),
         ("model: alexnet\ngpu: t4\nvari: {sm.count: 1:2:1}\n", r"s.yaml:3:1: unknown key 'vari', expected model, gpu"),
         ("model: alexnet\ngpu: t4\nvary: {sm.cuont: 1:2:1}\n", "s.yaml:3:18: sm.cuont: nothing of that name can vary"),
         ("model: alexnet\ngpu: t4\nvary:\n  dram.bandwidth: [1e12, 2e12]\n", "s.yaml:4:19: dram.bandwidth=1000000000000.0,2000000000000.0: has no unit"),
