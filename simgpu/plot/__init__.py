@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from simgpu.plot.breakdown import plot_layers, plot_waterfall
     from simgpu.plot.compare import plot_comparison
     from simgpu.plot.heatmap import plot_bottlenecks, plot_heatmap
+    from simgpu.plot.iso import plot_iso
     from simgpu.plot.ladder import plot_ladder
+    from simgpu.plot.latency_throughput import plot_latency_throughput
     from simgpu.plot.pareto import plot_pareto
     from simgpu.plot.roofline import plot_roofline
     from simgpu.plot.style import new_figure, save
@@ -26,7 +28,9 @@ __all__ = [
     "plot_bottlenecks",
     "plot_comparison",
     "plot_heatmap",
+    "plot_iso",
     "plot_ladder",
+    "plot_latency_throughput",
     "plot_layers",
     "plot_pareto",
     "plot_roofline",
@@ -45,7 +49,9 @@ _HOMES = {
     "plot_bottlenecks": "heatmap",
     "plot_comparison": "compare",
     "plot_heatmap": "heatmap",
+    "plot_iso": "iso",
     "plot_ladder": "ladder",
+    "plot_latency_throughput": "latency_throughput",
     "plot_layers": "breakdown",
     "plot_pareto": "pareto",
     "plot_roofline": "roofline",

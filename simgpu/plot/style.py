@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("png", "svg", "pdf")
 DPI = 200
+_OVER_TICKS_POINTS = 5.0  # a legend at the page's edge stands higher than the highest number beside the axes [1/72 inch]
 
 
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "h")
@@ -95,7 +96,7 @@ def headline(ax: Axes, title: str, subtitle: str, theme: str | Theme, *, legend:
     title_points = min(12.0, width_points / (0.66 * max(len(title), 1)))
     entry_points = key_points * 0.54 * max((len(str(entry.get_label())) for entry in legend), default=0) + 3 * key_points
     columns = max(1, min(len(legend), int((width_points - 40) / entry_points)))
-    low = 7.0 + 1.55 * key_points * -(-len(legend) // columns)
+    low = 7.0 + 1.55 * key_points * -(-len(legend) // columns) + (_OVER_TICKS_POINTS if alone and legend else 0.0)
     high = low + quiet_points * 1.4 * (1 + subtitle.count("\n")) + 2 if subtitle else low
     # an empty title keeps the room free; the words themselves stand outside the layout, so that they may start at the figure's edge
     ax.set_title(" ", fontsize=title_points, pad=high + 0.3 * title_points)
@@ -115,11 +116,12 @@ def headline(ax: Axes, title: str, subtitle: str, theme: str | Theme, *, legend:
 
 def add_legend(ax: Axes, handles: Sequence[Artist], theme: str | Theme, *, columns: int = 1, fontsize: float = 8.0, at_page_edge: bool = False) -> Legend:
     """What the colours mean, over the upper left corner of the axes, or that high at the left edge of the page."""
-    from matplotlib.transforms import blended_transform_factory
+    from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 
     figure = ax.get_figure(root=True)
     assert figure is not None
-    across = blended_transform_factory(figure.transFigure, ax.transAxes) if at_page_edge else ax.transAxes
+    higher = ScaledTranslation(0.0, _OVER_TICKS_POINTS / 72, figure.dpi_scale_trans)
+    across = blended_transform_factory(figure.transFigure, ax.transAxes) + higher if at_page_edge else ax.transAxes
     return ax.legend(
         handles=handles, loc="lower left", bbox_to_anchor=(0.0125 if at_page_edge else 0.0, 1.0), bbox_transform=across, borderaxespad=0.0,
         borderpad=0.0 if at_page_edge else 0.2, ncols=columns, fontsize=fontsize,
