@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from simgpu.cost.decode import decodes, price_grouped, price_single, price_wide, stored_width, visible_keys
+from simgpu.cost.decode import WARPGROUP_GENERATIONS, decodes, price_grouped, price_single, price_wide, stored_width, visible_keys
 from simgpu.cost.gemm import energy_per_flop_ratio
 from simgpu.cost.laws import overlap
 from simgpu.cost.machine import Machine
@@ -20,7 +20,6 @@ from simgpu.cost.parts import Parts, fastest
 
 Values = Any
 
-_WARPGROUP_GENERATIONS = ("Hopper", "Blackwell GB100")
 _ROWS_AT_ONCE = 64.0  # query rows that a group of four warps multiplies; a tile of 128 has two such groups
 # Backward: five products instead of two, at 63 instead of 73 % of the peak (Dao, "FlashAttention-2", sections 3.1.2 and 4.1).
 _BACKWARD_PRODUCTS, _BACKWARD_SLOWDOWN = 2.5, 0.73 / 0.63
@@ -31,7 +30,7 @@ def price_attention(t: SimpleNamespace, m: Machine) -> Parts:
     """Parts of fused attention kernels that share a pipe, (N,) or (designs, N): the fastest of those that can do it."""
     exponent = m.factors.overlap_exponent
     grouped, wide, single = decodes(t)
-    several = (t.q_len > 1) | ~single  # nobody tiles a single query
+    several = (t.q_len > 1) | ~(single | wide)  # nobody tiles a single query
     alternatives = []
     for name, parts, allowed in (
         ("flash", _price_context(t, m), several),
@@ -52,7 +51,7 @@ def tiles(t: SimpleNamespace, generation: str) -> tuple[Values, Values]:
     narrow = np.maximum(t.q_bytes, t.kv_bytes) < 2.0
     if str(t.pipe[0]) != "tensor":
         return np.full_like(width, 64.0), np.full_like(width, 64.0)
-    if generation in _WARPGROUP_GENERATIONS:
+    if generation in WARPGROUP_GENERATIONS:
         wide = np.where(narrow, 256.0, 128.0)
         return np.full_like(width, 128.0), np.select([width <= 64, width <= 128], [256.0, wide], wide / 2.0)
     if generation == "Ampere GA100":
@@ -103,7 +102,7 @@ def key_blocks(q_len: Values, kv_len: Values, causal: Values, window: Values, bq
 
 def _padded(head_dim: Values, narrow: Values, generation: str) -> Values:
     """Head size as the kernels compute it: a multiple of 32, above 128 the next power of two (in 16 bits, and on Hopper)."""
-    whole = (head_dim > 128) & (~narrow | (generation in _WARPGROUP_GENERATIONS))
+    whole = (head_dim > 128) & (~narrow | (generation in WARPGROUP_GENERATIONS))
     return np.where(whole, 2.0 ** np.ceil(np.log2(head_dim)), np.ceil(head_dim / 32.0) * 32.0)
 
 
@@ -121,7 +120,7 @@ def _price_context(t: SimpleNamespace, m: Machine) -> Parts:
     narrow = np.maximum(t.q_bytes, t.kv_bytes) < 2.0
     bq, bk = tiles(t, m.generation)
     rate = m.flop_per_clk(t.dtype, t.pipe) * m.clock_hz
-    warpgroups = tensor and m.generation in _WARPGROUP_GENERATIONS
+    warpgroups = tensor and m.generation in WARPGROUP_GENERATIONS
     efficiency = f.attention_warpgroup_efficiency if warpgroups else f.attention_efficiency if tensor else f.attention_vector_efficiency
     efficiency = efficiency * np.where(narrow, f.attention_narrow_efficiency, 1.0)
     slowdown = np.maximum(1.0, 1.0 / efficiency + f.attention_feed * (bq + bk) / (bq * bk))

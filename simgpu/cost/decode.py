@@ -32,19 +32,20 @@ _WAVES = 8.0  # grouped: CTAs an SM gets, one after another, before splitting st
 _SPLIT_LIMIT = 8.0  # grouped: at most √(8 n) of n possible splits, else adding the parts up dominates
 _TILE_ROWS = 64.0  # wide: query rows of a CTA; the results of 64 rows of 512 numbers fill half of an SM's registers
 # Wide: share of the tensor-core peak in the steps. Hopper: 80 % of the peak at the clock that the power limit leaves
-# (FlashMLA's deep dive). Before it: 91 of 312 TFLOP/s on A100, 117 of 362 on L40S (long caches of 512 sequences, 128 heads;
-# aiconfigurator-core 0.12, generation_mla of TensorRT-LLM 1.0).
-_WIDE_WARPGROUP_EFFICIENCY, _WIDE_EFFICIENCY = 0.8, 0.3
-_WARPGROUP_GENERATIONS = ("Hopper", "Blackwell GB100")
+# (FlashMLA's deep dive). Before it: a CTA that has an SM to itself gets 0.41 of the SM's peak on A100 and 0.70 on L40S
+# (one sequence, 65,536 keys, 64 heads: 7.8 and 5.1 ms; aiconfigurator-core 0.12, generation_mla of TensorRT-LLM 1.0).
+_WIDE_WARPGROUP_EFFICIENCY, _WIDE_EFFICIENCY = 0.8, 0.5
+WARPGROUP_GENERATIONS = ("Hopper", "Blackwell GB100")  # their tensor cores take operands from shared memory while other instructions run
 _PARTIAL_BYTES = 4.0  # results that are added up are fp32
 
 
 def decodes(t: SimpleNamespace) -> tuple[Values, Values, Values]:
-    """Which problems the grouped, the wide and the single kernel can do. (N,) booleans"""
-    few = t.split_keys.astype(bool) & (t.q_len <= _MOST_QUERIES) & (t.direction == "fwd")
+    """Which problems the grouped, the wide and the single kernel do: latent attention has its own, the wide one. (N,) booleans"""
+    few = (t.q_len <= _MOST_QUERIES) & (t.direction == "fwd")
+    wide = few & (t.pipe == "tensor") & t.values_in_keys.astype(bool)
+    single = few & ~wide & t.split_keys.astype(bool)
     group = t.heads / t.kv_heads
-    tensor, latent = few & (t.pipe == "tensor"), t.values_in_keys.astype(bool)
-    return tensor & ~latent & (group >= 2) & (group <= _MOST_GROUPED_HEADS), tensor & latent, few
+    return single & (t.pipe == "tensor") & (group >= 2) & (group <= _MOST_GROUPED_HEADS), wide, single
 
 
 def grouped_splits(context: Values, base_ctas: Values, num_sms: Values) -> Values:
@@ -88,15 +89,17 @@ def price_grouped(t: SimpleNamespace, m: Machine, *, split: bool) -> Parts:
 
 
 def price_wide(t: SimpleNamespace, m: Machine) -> Parts:
-    """64 rows of queries that share keys in a CTA, one CTA to an SM, and as many keys to each SM."""
+    """64 rows of queries that share keys in a CTA, one CTA to an SM, and as many keys to each SM if keys may be split."""
     f = m.factors
     keys = visible_keys(t)
     tiles = np.ceil(t.heads / t.kv_heads * t.q_len / _TILE_ROWS)
     base = t.batch * t.kv_heads * tiles
     blocks = base * np.ceil(keys / _STEP_KEYS)
-    ctas = np.minimum(blocks, np.maximum(base, m.num_sms))
+    splits = t.split_keys.astype(bool)
+    ctas = np.where(splits, np.minimum(blocks, np.maximum(base, m.num_sms)), base)
+    steps = np.where(splits, _waves(blocks, m.num_sms), _waves(base, m.num_sms) * blocks / base)
     flop = blocks * 2.0 * _TILE_ROWS * _STEP_KEYS * (t.head_dim + t.v_head_dim)  # a tile is multiplied whole
-    efficiency = _WIDE_WARPGROUP_EFFICIENCY if m.generation in _WARPGROUP_GENERATIONS else _WIDE_EFFICIENCY
+    efficiency = _WIDE_WARPGROUP_EFFICIENCY if m.generation in WARPGROUP_GENERATIONS else _WIDE_EFFICIENCY
     step_s = np.maximum(flop / blocks / (m.flop_per_clk(t.dtype, t.pipe) * efficiency), f.decode_step_clk) / m.clock_hz
     partial_bytes = np.where(ctas > base, ctas * _TILE_ROWS * t.v_head_dim * _PARTIAL_BYTES, 0.0)
     missed, written = missed_bytes(t, m)
@@ -109,7 +112,7 @@ def price_wide(t: SimpleNamespace, m: Machine) -> Parts:
         ctas=ctas,
         split=False,
         idle_s=starts_s + moved_s + f.decode_fixed_s + np.where(ctas > base, f.decode_split_s, 0.0),
-        steps_s=_waves(blocks, m.num_sms) * step_s,
+        steps_s=steps * step_s,
         cache_reads=tiles,
     )
     return replace(parts, executed_flop=flop, energy_flop=flop * energy_per_flop_ratio(m, t.dtype, t.pipe))

@@ -111,6 +111,9 @@ FORMATS: tuple[Format, ...] = (
         optional="window_size beam_width",
     ),
     _format(
+        "latent attention, aiconfigurator", "source gpu version op_name mla_dtype kv_cache_dtype num_heads batch_size isl step time_ms", aiconfigurator.mla
+    ),
+    _format(
         "mixture of experts, aiconfigurator",
         "source gpu kernel_source dtype num_tokens hidden_size inter_size topk num_experts moe_tp_size moe_ep_size distribution time_ms",
         aiconfigurator.moe,

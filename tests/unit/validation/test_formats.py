@@ -145,6 +145,26 @@ def test_decode_sees_what_its_window_lets_it(table: Write) -> None:
     assert aliased.launches[1].distances[2] == 0.0  # that collector's values alias the keys, so they are in L2
 
 
+AI_MLA = "source,gpu,version,op_name,mla_dtype,kv_cache_dtype,num_heads,batch_size,isl,step,time_ms"
+
+
+def test_latent_attention_reads_each_cached_number_once(table: Write) -> None:
+    new, old = load_cases(
+        table(
+            AI_MLA,
+            "a,h100-sxm5-80gb,1.3,mla_generation,bfloat16,bfloat16,16,2,1,99,0.02",
+            "a,l40s,1.0.0,mla_generation,bfloat16,bfloat16,16,2,1,99,0.02",
+        )
+    ).cases
+    rope, attention = new.kernels
+    assert rope.reads[0].bytes == 2 * (16 * 64 + 576) * 2  # of each head the 64 rotated numbers, and the new latent
+    assert [a.bytes for a in attention.reads] == [2 * 16 * 576 * 2, 2 * 100 * 64 * 2, 2 * 100 * 512 * 2]
+    assert attention.write_bytes == 2 * 16 * 512 * 2
+    assert attention.flop == 2 * 2 * 16 * 100 * (576 + 512)
+    assert [case.kernels[1].work.split_keys for case in (new, old)] == [True, False]  # type: ignore[union-attr]
+    assert (new.family, new.dtype, new.mode) == ("mla_decode", "bf16", "decode")
+
+
 AI_MOE = "source,gpu,kernel_source,dtype,num_tokens,hidden_size,inter_size,topk,num_experts,moe_tp_size,moe_ep_size,distribution,time_ms"
 
 
