@@ -37,3 +37,11 @@ def data_files(kind: Kind, suffix: str) -> Iterator[Path]:
             if path.name not in seen:
                 seen.add(path.name)
                 yield path
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; a name that is too long for any is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False

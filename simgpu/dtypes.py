@@ -14,12 +14,14 @@ class Dtype:
     Attributes:
         bits: Bits an element takes in memory, without block scales.
         scale_bits: Extra bits an element, for block scales.
+        scales: What the block scales are; "" if there are none.
         accumulator: The format that sums products of this one.
     """
 
     name: str
     bits: int
     scale_bits: float = 0.0
+    scales: str = ""
     accumulator: str = "fp32"
     is_float: bool = True
 
@@ -38,14 +40,22 @@ DTYPES: dict[str, Dtype] = {
         Dtype(name="fp16", bits=16),
         Dtype(name="fp8", bits=8),  # e4m3
         Dtype(name="fp8_e5m2", bits=8),
-        Dtype(name="fp4", bits=4, scale_bits=0.5),  # NVFP4: one 8-bit scale per 16 values
-        Dtype(name="nf4", bits=4, scale_bits=0.5),  # QLoRA (Dettmers et al. 2023, section 3): one 32-bit scale per 64 weights
+        Dtype(name="fp4", bits=4, scale_bits=8 / 16, scales="an 8-bit scale for every 16 values (NVFP4)"),
+        Dtype(name="nf4", bits=4, scale_bits=32 / 64, scales="a 32-bit scale for every 64 weights (QLoRA, Dettmers et al. 2023, section 3)"),
         Dtype(name="int64", bits=64, accumulator="int64", is_float=False),
         Dtype(name="int32", bits=32, accumulator="int32", is_float=False),
         Dtype(name="int16", bits=16, accumulator="int32", is_float=False),
         Dtype(name="int8", bits=8, accumulator="int32", is_float=False),
         Dtype(name="uint8", bits=8, accumulator="int32", is_float=False),
         Dtype(name="int4", bits=4, accumulator="int32", is_float=False),
+        Dtype(
+            name="int4_g128",
+            bits=4,
+            scale_bits=(16 + 4) / 128,
+            scales="a 16-bit scale and a 4-bit zero point for every 128 weights (GPTQ, arXiv:2210.17323; AWQ, arXiv:2306.00978)",
+            accumulator="int32",
+            is_float=False,
+        ),
         Dtype(name="bool", bits=8, accumulator="int32", is_float=False),
     )
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from simgpu.dtypes import dtype as dtype_of
 from simgpu.errors import OptionError, did_you_mean
 
 # Classes of ops that a policy may treat differently.
@@ -94,7 +95,7 @@ PRECISIONS: dict[str, Precision] = {
         Precision(name="fp8", meaning="weights and activations in fp8 (e4m3), the rest in fp16", math="fp8", storage="fp16", weights="fp8", activations="fp8"),
         Precision(name="fp4", meaning="weights and activations in NVFP4, the rest bf16", math="fp4", storage="bf16", weights="fp4", activations="fp4"),
         Precision(name="int8-weight-only", meaning="matrix weights in int8, math in fp16", math="fp16", storage="fp16", weights="int8", linear_only=True),
-        Precision(name="int4", meaning="matrix weights in int4, math in fp16 (W4A16)", math="fp16", storage="fp16", weights="int4", linear_only=True),
+        Precision(name="int4", meaning="matrix weights in int4, math in fp16 (W4A16)", math="fp16", storage="fp16", weights="int4_g128", linear_only=True),
         Precision(
             name="nf4",
             meaning="weights of matrix products in nf4 (QLoRA), expanded to bf16 before a product with several rows",
@@ -175,6 +176,18 @@ def product_math(policy: Precision, a: str, b: str, gpu: Units) -> Math:
 _UNIT_NAMES = {"tf32": "TF32 tensor cores", "int8": "INT8 (dp4a or tensor) unit", "fp64": "FP64 unit"}
 
 
+def check_unit(where: str, policy: Precision, gpu: Units) -> None:
+    """Ends in a message if a GPU cannot multiply in the format that a policy quantises to.
+
+    Raises:
+        OptionError: It has no such unit.
+    """
+    used = unit_for(policy.math, gpu)
+    if policy.activations and used.dtype != policy.math:
+        unit = _UNIT_NAMES.get(policy.math, f"{policy.math.upper()} unit")
+        raise OptionError(f"{where}: dtype {policy.name}: {gpu.name} has no {unit}, it would compute in {used.dtype}; choose dtype {used.dtype} or another GPU")
+
+
 def precision_assumptions(policy: Precision, gpu: Units) -> tuple[str, ...]:
     """What a reader should know about a policy on this GPU: fallbacks, and TF32 that PyTorch would use."""
     used = unit_for(policy.math, gpu)
@@ -190,6 +203,8 @@ def precision_assumptions(policy: Precision, gpu: Units) -> tuple[str, ...]:
             notes.append(f"{gpu.name} has {worth} {unit}: {stored} tensors are stored in {bits} and computed in {used.dtype.upper()}")
     if policy.name == "fp32" and gpu.tensor_flop_per_clk("tf32") > 0:
         notes.append("fp32 is computed on FP32 units; PyTorch lets cuDNN convolutions use TF32 unless told otherwise (dtype tf32 shows that)")
+    if policy.weights and (weights := dtype_of(policy.weights)).scales:
+        notes.append(f"{policy.name}: {weights.scales}, {weights.bits + weights.scale_bits:.3g} bits a weight")
     if policy.autocast:
         notes.append(
             "amp: PyTorch autocast runs softmax, normalisation and sums in fp32 and casts each weight once a step; TensorRT converts weights when it builds"

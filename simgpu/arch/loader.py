@@ -12,6 +12,7 @@ from simgpu.arch.names import find_gpu, gpu_names
 from simgpu.arch.schema import ValueProblem, build, convert, numeric_fields, schema, take_apart
 from simgpu.arch.sheet import OWN, Sheet, read_sheet
 from simgpu.arch.spec import GPU
+from simgpu.data_paths import is_file
 from simgpu.errors import ArchError, did_you_mean
 from simgpu.units import format_quantity
 
@@ -199,7 +200,7 @@ def _path(name_or_path: str | os.PathLike[str]) -> Path:
     text = os.fspath(name_or_path)
     if not isinstance(name_or_path, str) or text.endswith(_YAML):
         return Path(text)
-    return Path(text) if _is_path(text) and Path(text).exists() else find_gpu(text)  # drivers print "Tesla C2050 / C2070"
+    return Path(text) if _is_path(text) and is_file(Path(text)) else find_gpu(text)  # drivers print "Tesla C2050 / C2070"
 
 
 def _is_path(text: str) -> bool:
@@ -221,7 +222,7 @@ def _chain(path: Path) -> list[Sheet]:
             target = _extended(sheet.extends, path)
         except ArchError as problem:
             raise ArchError(f"{at}: extends: {problem}") from None
-        if not target.is_file():
+        if not is_file(target):
             raise ArchError(f"{at}: extends: no file {sheet.extends}, expected the name of a GPU or a path beside this file")
         if target.resolve() in seen:
             raise ArchError(f"{at}: extends: a loop, {' -> '.join([*(one.stem for one in seen), target.stem])}; one of them must stand alone")
@@ -235,7 +236,7 @@ def _extended(name: str, path: Path) -> Path:
     if _is_path(name):
         return path.parent / name
     neighbour = path.with_name(f"{name}.yaml")
-    return neighbour if neighbour.is_file() and neighbour != path else find_gpu(name, but=path)
+    return neighbour if is_file(neighbour) and neighbour != path else find_gpu(name, but=path)
 
 
 @lru_cache(maxsize=512)

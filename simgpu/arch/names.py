@@ -6,7 +6,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-from simgpu.data_paths import data_files, search_dirs
+from simgpu.data_paths import data_files, is_file, search_dirs
 from simgpu.errors import ArchError, SimgpuError, did_you_mean
 from simgpu.yaml_text import parse_yaml
 
@@ -41,7 +41,7 @@ def find_gpu(name: str, *, but: Path | None = None) -> Path:
         ArchError: Nobody is called so.
     """
     for folder in search_dirs("archs"):
-        if re.fullmatch(r"[\w.-]+", name) and (path := folder / f"{name}.yaml") != but and path.is_file():
+        if re.fullmatch(r"[\w.-]+", name) and (path := folder / f"{name}.yaml") != but and is_file(path):
             return path
     files = [path for path in data_files("archs", ".yaml") if path != but]
     wanted = squash(name)

@@ -232,7 +232,9 @@ def _array(field: Field, value: Any) -> Any:
     if array.dtype.kind not in "iuf":
         raise ValueProblem(f"expected numbers, got an array of {array.dtype}")
     if not bool(np.all((array >= field.low) & (array <= field.high))):  # also catches nan
-        raise ValueProblem(f"expected {_bounds(field, field.unit)} everywhere in the array")
+        wrong = array[~((array >= field.low) & (array <= field.high))].flat[0]
+        shown = format_quantity(float(wrong), field.unit) if field.unit else f"{wrong:g}"
+        raise ValueProblem(f"expected {_bounds(field, field.unit)}, got {shown}")
     return array.astype(np.float64) if array.ndim else float(array)
 
 

@@ -6,6 +6,7 @@ message on stderr) or 2 (usage).
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 from collections.abc import Sequence
@@ -76,4 +77,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except OSError as error:
+        if error.filename is not None:  # not the output's own stream
+            raise
+        with contextlib.suppress(OSError):
+            sys.stdout.close()  # what it still holds cannot be written either
+        click.echo(f"simgpu: the output cannot be written: {(error.strerror or str(error)).lower()}", err=True)
+        return 1
     return status if isinstance(status, int) else 0  # `ctx.exit(status)` ends a command with its status as the value

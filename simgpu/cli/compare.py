@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from simgpu.cli.options import model_arguments, model_options
+from simgpu.cli.pictures import check_pictures, named_paths, save_picture, theme_option
 from simgpu.cli.run import page_width
-from simgpu.cli.study_pictures import check_pictures, named_paths
 from simgpu.errors import OptionError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @click.option("--plot", "plot_path", metavar="FILE", help="Draw the comparison (.png, .svg, .pdf).")
 @click.option("-o", "--output", metavar="FILE", help="The table (.csv, .json, .parquet).")
 @click.option("--force", is_flag=True, help="Replace the table that is there.")
-@click.option("--theme", default="light", show_default=True, metavar="THEME", help="Pictures on light or dark ground.")
+@theme_option
 def command(
     *,
     things: tuple[str, ...],
@@ -155,7 +155,7 @@ def _networks(
     if plot:
         from simgpu.plot.compare import plot_comparison
 
-        _save(plot_comparison(reports, theme=theme), plot)
+        save_picture(plot_comparison(reports, theme=theme), plot)
     return table
 
 
@@ -184,7 +184,7 @@ def _convolutions(
     table = comparison_table(reports, inputs | {name: [value] * len(reports) for name, value in constant.items()})
     layer = Layer(channels=counts[-1], **sizes)
     click.echo(f"{layer.kernel}×{layer.kernel} convolutions at {layer.size}×{layer.size}, batch {layer.batch} · {shared['dtype']} · {shared['runtime']}")
-    click.echo("Kernel time; the input comes from DRAM.\n" + (f"{counts[0]} channels\n" if len(counts) == 1 else ""))
+    click.echo("Kernel time; the input comes from DRAM.\n" + (f"{counts[0]} channel{'' if counts[0] == 1 else 's'}\n" if len(counts) == 1 else ""))
     click.echo(format_comparison(table, width=page_width()), nl=False)
     if pairs:
         click.echo(format_why(pairs, width=page_width()), nl=False)
@@ -201,7 +201,7 @@ def _convolutions(
         if len(counts) == 1:
             raise OptionError("--plot: one number of channels makes no curve; give several, such as --channels 16,32,64,128,256")
         said = " · ".join((f"{layer.kernel}×{layer.kernel}", f"{layer.size}×{layer.size}", f"batch {layer.batch}", *shared.values()))
-        _save(plot_sweep(drawn, "channels", series=series, subtitle=said, theme=theme), plot)
+        save_picture(plot_sweep(drawn, "channels", series=series, subtitle=said, theme=theme), plot)
     return table
 
 
@@ -223,7 +223,7 @@ def _ladder(model: str, gpus: Sequence[str], batch: int | None, dtype: str | Non
     stack = runtime or "eager"
     rungs = ladder(model, gpus or GENERATIONS, dtype=dtype, batch=batch, runtime=stack, **options)
     said = " · ".join([f"batch {batch}"] * (batch is not None) + [stack])
-    _save(plot_ladder(rungs, title=f"{model} from generation to generation", subtitle=said, theme=theme), path)
+    save_picture(plot_ladder(rungs, title=f"{model} from generation to generation", subtitle=said, theme=theme), path)
     causes = [cause for cause in PIECES if any(abs(factor - 1) >= 0.005 for rung in rungs for name, factor in rung.gains if name == cause)]
     rows = []
     for i, rung in enumerate(rungs):
@@ -235,10 +235,3 @@ def _ladder(model: str, gpus: Sequence[str], batch: int | None, dtype: str | Non
     click.echo(f"{model} · {said}\nWhat each gain came from: pieces of the newer GPU are put into the older one, from left to right.\n")
     header = ("GPU", "year", "dtype", "latency", "gain", *(cause.replace(" bandwidth", "") for cause in causes))
     click.echo("\n".join(columns(rows, "<><>" + ">" * (1 + len(causes)), header=header)))
-
-
-def _save(picture: Any, path: str) -> None:
-    from simgpu.plot.style import save
-
-    save(picture, path)
-    click.echo(f"wrote {path}", err=True)

@@ -45,12 +45,18 @@ def command(*, operator: str, sizes: tuple[str, ...], gpu: str, dtype: str, runt
         check_writable(str(json_path))
 
     from simgpu.api import simulate
-    from simgpu.arch.loader import parse_settings
+    from simgpu.arch.loader import load_gpu, override_gpu, parse_settings
     from simgpu.frontends.operators import operator_graph, operator_sizes
+    from simgpu.precision import check_unit, precision
 
     given = parse_sizes(operator, sizes)
     known = operator_sizes(operator, given)
-    report = simulate(operator_graph(operator, given), gpu, dtype=dtype, runtime=runtime, overrides=parse_settings(settings))
+    graph = operator_graph(operator, given, dtype=dtype)
+    machine = load_gpu(gpu)
+    if overrides := parse_settings(settings):
+        machine = override_gpu(machine, overrides)
+    check_unit(operator, precision(dtype), machine)
+    report = simulate(graph, machine, dtype=dtype, runtime=runtime)
     if json_path:
         from simgpu.report.export import to_json
         from simgpu.report.files import write_text

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from simgpu.cli.options import model_arguments, model_options
+from simgpu.cli.pictures import check_pictures, save_picture, theme_option
 from simgpu.cli.run import page_width
 from simgpu.errors import OptionError
 
@@ -20,7 +21,7 @@ from simgpu.errors import OptionError
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a field of every GPU: --set dram.clock='2 GHz'.")
 @model_options
 @click.option("-o", "--output", default="roofline.png", show_default=True, metavar="FILE", help="The picture (.png, .svg, .pdf).")
-@click.option("--theme", default="light", show_default=True, metavar="THEME", help="light or dark.")
+@theme_option
 @click.option("--width", type=click.FloatRange(3, 40), default=8.0, show_default=True, metavar="INCH", help="Width of the picture.")
 def command(
     *,
@@ -44,12 +45,7 @@ def command(
     simgpu roofline resnet50 --gpu a100 --batch 32 --dtype fp16 -o resnet50.svg
     simgpu roofline resnet50 mobilenet_v2 --gpu a100 --gpu t4 --batch 32 --dtype fp16 --theme dark
     """
-    from simgpu.plot.style import check_format, theme_named
-    from simgpu.report.files import check_writable
-
-    check_writable(output)
-    check_format(output)
-    theme_named(theme)
+    check_pictures(output, theme=theme)
     for what, names in (("model", models), ("--gpu", gpus)):
         if twice := next((name for i, name in enumerate(names) if name in names[:i]), None):
             raise OptionError(f"{what} {twice}: given twice; name each once")
@@ -64,10 +60,9 @@ def command(
     reports = [simulate(model, gpu, batch=batch, dtype=dtype, runtime=runtime, overrides=overrides, **options) for model in models for gpu in gpus]
 
     from simgpu.plot.roofline import plot_roofline
-    from simgpu.plot.style import new_figure, save
+    from simgpu.plot.style import new_figure
 
-    save(plot_roofline(reports, ax=new_figure(width, max(0.625 * width, 3.2), theme=theme).add_subplot(), theme=theme), output)
-    click.echo(f"wrote {output}", err=True)
+    save_picture(plot_roofline(reports, ax=new_figure(width, max(0.625 * width, 3.2), theme=theme).add_subplot(), theme=theme), output)
     rows = [
         (
             r.model,

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import textwrap
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from simgpu.cli.options import model_arguments, model_options
+from simgpu.cli.options import NAMED, model_arguments, model_options
 from simgpu.cli.options import parse_params as parse_params
 from simgpu.cli.options import parse_shapes as parse_shapes
-from simgpu.errors import OptionError
+from simgpu.cli.pictures import check_pictures, draw_run, named_paths, run_picture_options, run_picture_paths
+from simgpu.errors import OptionError, did_you_mean
 from simgpu.report.records import UTILIZATION
+
+if TYPE_CHECKING:
+    from simgpu.report.report import Report
 
 _EPILOG = "\b\nHow busy the GPU is, term by term, for a run that is repeated without pause:\n" + "\n".join(
     textwrap.fill(f"{term:<13} {meaning}", 78, initial_indent="  ", subsequent_indent=" " * 16, break_on_hyphens=False)
@@ -41,8 +46,14 @@ _EPILOG = "\b\nHow busy the GPU is, term by term, for a run that is repeated wit
 @click.option("--csv", "csv_path", metavar="FILE", help="One row a kernel.")
 @click.option("--trace", "trace_path", metavar="FILE", help="Chrome trace for ui.perfetto.dev; compressed if FILE ends in .gz.")
 @click.option("--html", "html_path", metavar="FILE", help="The report as one web page that needs no network: charts, timeline, every kernel.")
-@click.option("--roofline", "roofline_path", metavar="FILE", help="Draw the roofline (.png, .svg, .pdf).")
-@click.option("--timeline", "timeline_path", metavar="FILE", help="Draw the timeline (.png, .svg, .pdf).")
+@run_picture_options
+@click.option(
+    "--beside",
+    "besides",
+    multiple=True,
+    metavar="KEY=VALUE,…",
+    help="A further run that differs in these, on the page of --html and in --roofline: gpu=t4,dtype=fp32.",
+)
 def command(
     *,
     model: str,
@@ -61,8 +72,8 @@ def command(
     csv_path: str | None,
     trace_path: str | None,
     html_path: str | None,
-    roofline_path: str | None,
-    timeline_path: str | None,
+    theme: str,
+    besides: tuple[str, ...],
     **chosen: Any,
 ) -> None:
     """Simulate MODEL on a GPU and say how long it takes, and why.
@@ -76,28 +87,24 @@ def command(
     simgpu run bert-base --gpu v100 --seq-len 384 --dtype amp --json
     simgpu run llama-3-8b --gpu h100 --dtype bf16 --runtime graph --batch 16 --context 4096 --new-tokens 256
     simgpu run resnet50 --gpu a100 --batch 256 --dtype amp --mode train
+    simgpu run resnet50 --gpu a100 --batch 32 --html page.html --beside gpu=t4 --beside dtype=fp16,runtime=tensorrt
     """
     if optimizer and mode != "train":
         raise OptionError(f"--optimizer {optimizer}: an inference has none; add --mode train or leave it out")
-    _check_outputs(json_path, csv_path, trace_path, html_path, roofline_path, timeline_path)
+    pictures = run_picture_paths(chosen)
+    _check_outputs([json_path if json_path != "-" else None, csv_path, trace_path, html_path], list(pictures.values()), theme)
+    if besides and not (html_path or "roofline" in pictures):
+        raise OptionError(f"--beside {besides[0]}: shows in --html and --roofline only; add --html FILE")
 
-    from simgpu.api import simulate
     from simgpu.arch.loader import parse_settings
 
-    report = simulate(
-        model,
-        gpu,
-        batch=batch,
-        dtype=dtype,
-        runtime=runtime,
-        num_streams=streams,
-        host=host,
-        overrides=parse_settings(settings),
-        attention=attention,
-        training=mode == "train",
-        optimizer=optimizer or "sgd",
-        **model_arguments(**chosen),
-    )
+    options: dict[str, Any] = {"model": model, "gpu": gpu, "batch": batch, "dtype": dtype, "runtime": runtime, "streams": streams, "host": host}
+    options |= {"attention": attention, "mode": mode, "optimizer": optimizer}
+    options |= model_arguments(**{name: value for name, value in chosen.items() if not name.endswith("_path")})
+    settings_of_gpu = parse_settings(settings)
+    runs = [(options, settings_of_gpu), *(beside(text, options, settings_of_gpu) for text in besides)]
+    reports = [_simulated(**one, overrides=overrides) for one, overrides in runs]
+    report = reports[0]
     if csv_path:
         from simgpu.report.export import to_csv
 
@@ -109,20 +116,9 @@ def command(
     if html_path:
         from simgpu.report.html import write_html
 
-        write_html(report, html_path)
+        write_html(reports, html_path)
         _say(html_path)
-    if roofline_path:
-        from simgpu.plot.roofline import plot_roofline
-        from simgpu.plot.style import save
-
-        save(plot_roofline(report).get_figure(root=True), roofline_path)  # type: ignore[arg-type]
-        _say(roofline_path)
-    if timeline_path:
-        from simgpu.plot.style import save
-        from simgpu.plot.timeline import timeline_figure
-
-        save(timeline_figure(report), timeline_path)
-        _say(timeline_path)
+    draw_run(reports, pictures, theme)
     if json_path:
         from simgpu.report.export import to_json
 
@@ -140,26 +136,53 @@ def page_width() -> int:
     return shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() or "COLUMNS" in os.environ else 100
 
 
-def _check_outputs(
-    json_path: str | None, csv_path: str | None, trace_path: str | None, html_path: str | None, roofline_path: str | None, timeline_path: str | None
-) -> None:
+def _simulated(*, model: str, gpu: str, streams: int, mode: str, optimizer: str | None, **options: Any) -> Report:
+    from simgpu.api import simulate
+
+    return simulate(model, gpu, num_streams=streams, training=mode == "train", optimizer=optimizer or "sgd", **options)
+
+
+def beside(text: str, options: Mapping[str, Any], overrides: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Options and overrides of a run that differs from another one in what a `--beside` text says.
+
+    >>> beside("dtype=fp16,dram.clock=2 GHz", {"dtype": "fp32", "batch": 8}, {})
+    ({'dtype': 'fp16', 'batch': 8}, {'dram.clock': '2 GHz'})
+    """
+    changed, fields = dict(options), dict(overrides)
+    known = [*_BESIDE, *NAMED]
+    for part in re.split(r",(?=[^,=]+=)", text):
+        key, equals, value = (one.strip() for one in part.partition("="))
+        name = key.replace("-", "_")
+        if not (key and equals and value):
+            raise OptionError(f"--beside {text}: expected KEY=VALUE, such as gpu=t4 or dtype=fp16,batch=64")
+        if "." in key:
+            fields[key] = value
+        elif name not in known:
+            raise OptionError(f"--beside {text}: '{key}' cannot differ, expected one of {', '.join(known)} or a field of the GPU{did_you_mean(name, known)}")
+        elif name in _WHOLE:
+            if not value.isdecimal() or int(value) < 1:
+                raise OptionError(f"--beside {text}: {key}: expected a whole number of 1 or more, got '{value}'")
+            changed[name] = int(value)
+        elif name == "mode" and value not in ("inference", "train"):
+            raise OptionError(f"--beside {text}: mode: expected inference or train, got '{value}'")
+        else:
+            changed[name] = value
+    return changed, fields
+
+
+_BESIDE = ("model", "gpu", "batch", "dtype", "runtime", "streams", "host", "attention", "mode", "optimizer")
+_WHOLE = {"batch", "streams", *NAMED} - {"phase", "experts"}
+
+
+def _check_outputs(texts: list[str | None], pictures: list[str], theme: str) -> None:
     """Refuses files that cannot be written before any time is spent."""
     from simgpu.report.files import check_writable
 
-    texts = [p for p in (json_path if json_path != "-" else None, csv_path, trace_path, html_path) if p]
-    pictures = [p for p in (roofline_path, timeline_path) if p]
-    seen: set[Path] = set()
-    for path in (*texts, *pictures):
+    for path in (text for text in texts if text):
         check_writable(path)
-        if Path(path).is_file() or not Path(path).exists():
-            if Path(path).resolve() in seen:
-                raise OptionError(f"{path}: two outputs have this name; give each a file of its own")
-            seen.add(Path(path).resolve())
-    if pictures:
-        from simgpu.plot.style import check_format
-
-        for path in pictures:
-            check_format(path)
+    if pictures or theme != "light":
+        check_pictures(*pictures, theme=theme)
+    named_paths([*texts, *pictures])
 
 
 def _write(path: str, text: str) -> None:

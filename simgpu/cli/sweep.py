@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from simgpu.cli.study_pictures import check_pictures, draw, named_paths, picture_options
+from simgpu.cli.pictures import check_pictures
+from simgpu.cli.study_pictures import check_drawable, draw, picture_options, picture_paths
 from simgpu.cli.whatif import run_and_show
 from simgpu.errors import OptionError
 
@@ -28,12 +31,9 @@ def command(
     yes: bool,
     jobs: int | None,
     backend: str | None,
-    plot_path: str | None,
-    map_path: str | None,
-    value: str | None,
-    pareto: tuple[str, str] | None,
     theme: str,
     top: int,
+    **drawn: Any,
 ) -> None:
     """Run the study that a file describes: models, GPUs and settings, and what varies.
 
@@ -50,7 +50,7 @@ def command(
     sample: 1000                     # draw so many instead of every combination
     output: study.csv
     """
-    pictures = named_paths([plot_path, map_path, pareto[1] if pareto else None])
+    pictures = picture_paths(drawn)
     if pictures:
         check_pictures(*pictures, theme=theme)
 
@@ -61,5 +61,6 @@ def command(
     target = output if output is not None else str(file.output) if file.output else None
     if (resume or force) and target is None:
         raise OptionError(f"--{'resume' if resume else 'force'}: there is no output to go with it; give -o FILE, or `output:` in {study}")
+    check_drawable(file.study, drawn)
     table = run_and_show(file.study, output=target, resume=resume, force=force, jobs=jobs, backend=backend, top=top)
-    draw(file.study, table, plot_path=plot_path, map_path=map_path, value=value, pareto=pareto, theme=theme)
+    draw(file.study, table, {**drawn, "theme": theme})

@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from simgpu.cli.options import model_arguments, model_options
+from simgpu.cli.pictures import check_pictures, save_picture
 from simgpu.cli.progress import Progress
 from simgpu.cli.run import page_width
-from simgpu.cli.study_pictures import check_pictures, draw, named_paths, picture_options
+from simgpu.cli.study_pictures import DRAWN, check_drawable, draw, picture_options, picture_paths
 from simgpu.errors import OptionError
 
 
@@ -61,10 +62,6 @@ def command(
     yes: bool,
     jobs: int | None,
     backend: str | None,
-    plot_path: str | None,
-    map_path: str | None,
-    value: str | None,
-    pareto: tuple[str, str] | None,
     theme: str,
     tornado_path: str | None,
     target: str | None,
@@ -83,10 +80,11 @@ def command(
     simgpu whatif resnet50 --gpu a100 --batch 32 --tornado matters.png --target "8 ms"
     """
     vary = parse_vary(varied)
-    pictures = named_paths([plot_path, map_path, pareto[1] if pareto else None, tornado_path])
+    pictures = picture_paths({**chosen, "tornado_path": tornado_path})
+    drawn = {name: chosen.pop(name) for name in DRAWN}
     if not vary and not (tornado_path or target):
         raise OptionError("nothing varies; give --vary FIELD=VALUES, such as --vary sm.count=54:216:18, or ask with --tornado or --target")
-    for option, given in (("-o", output), ("--plot", plot_path), ("--map", map_path), ("--pareto", pareto), ("--sample", sample)):
+    for option, given in (("-o", output), *((DRAWN[name], asked) for name, asked in drawn.items()), ("--sample", sample)):
         if given is not None and not vary:
             raise OptionError(f"{option}: nothing varies; give --vary FIELD=VALUES, such as --vary sm.count=54:216:18")
     if (resume or force) and output is None:
@@ -120,8 +118,9 @@ def command(
             options=options,
             max_designs=None if yes else MAX_DESIGNS,
         )
+        check_drawable(study, drawn)
         table = run_and_show(study, output=output, resume=resume, force=force, jobs=jobs, backend=backend, top=top)
-        draw(study, table, plot_path=plot_path, map_path=map_path, value=value, pareto=pareto, theme=theme)
+        draw(study, table, {**drawn, "theme": theme})
     if tornado_path or target_s is not None:
         if gpu is None:
             raise OptionError("--tornado and --target ask about one GPU; give --gpu")
@@ -148,15 +147,13 @@ def _ask(
     fields = [name for name in varied if name not in SETTINGS]
     case = Case(model, base_gpu(gpu, overrides), **{name: value for name, value in options.items() if value is not None and value is not False})
     if tornado_path:
-        from simgpu.plot.style import save
         from simgpu.plot.tornado import plot_tornado
 
         found = sensitivity(case, fields)
         said = " · ".join(
             f"batch {case.work.batch}" if name == "batch" else str(value) for name, value in options.items() if value is not None or name == "batch"
         )
-        save(plot_tornado(found, title=f"{model} on {case.gpu.name}: what matters", subtitle=said, theme=theme), tornado_path)
-        click.echo(f"wrote {tornado_path}", err=True)
+        save_picture(plot_tornado(found, title=f"{model} on {case.gpu.name}: what matters", subtitle=said, theme=theme), tornado_path)
         click.echo(format_levers(found), nl=False)
     if target_s is not None:
         needs = what_it_takes(case, target_s, fields)

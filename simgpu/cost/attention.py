@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from simgpu.cost.decode import decodes, price_grouped, price_single, visible_keys
+from simgpu.cost.decode import WARPGROUP_GENERATIONS, decodes, price_grouped, price_single, price_wide, stored_width, visible_keys
 from simgpu.cost.gemm import energy_per_flop_ratio
 from simgpu.cost.laws import overlap
 from simgpu.cost.machine import Machine
@@ -20,7 +20,6 @@ from simgpu.cost.parts import Parts, fastest
 
 Values = Any
 
-_WARPGROUP_GENERATIONS = ("Hopper", "Blackwell GB100")
 _ROWS_AT_ONCE = 64.0  # query rows that a group of four warps multiplies; a tile of 128 has two such groups
 # Backward: five products instead of two, at 63 instead of 73 % of the peak (Dao, "FlashAttention-2", sections 3.1.2 and 4.1).
 _BACKWARD_PRODUCTS, _BACKWARD_SLOWDOWN = 2.5, 0.73 / 0.63
@@ -30,13 +29,14 @@ _MOST_CTAS_PER_SM = 3.0  # registers: 128 threads with the accumulators of 64 qu
 def price_attention(t: SimpleNamespace, m: Machine) -> Parts:
     """Parts of fused attention kernels that share a pipe, (N,) or (designs, N): the fastest of those that can do it."""
     exponent = m.factors.overlap_exponent
-    grouped, single = decodes(t)
-    several = (t.q_len > 1) | ~single  # nobody tiles a single query
+    grouped, wide, single = decodes(t)
+    several = (t.q_len > 1) | ~(single | wide)  # nobody tiles a single query
     alternatives = []
     for name, parts, allowed in (
         ("flash", _price_context(t, m), several),
         ("decode, grouped heads", price_grouped(t, m, split=False), grouped),
         ("decode, grouped heads, split keys", price_grouped(t, m, split=True), grouped),
+        ("decode, 64 heads a CTA", price_wide(t, m), wide),
         ("decode, single heads", price_single(t, m, split=False), single),
         ("decode, single heads, split keys", price_single(t, m, split=True), single),
     ):
@@ -51,7 +51,7 @@ def tiles(t: SimpleNamespace, generation: str) -> tuple[Values, Values]:
     narrow = np.maximum(t.q_bytes, t.kv_bytes) < 2.0
     if str(t.pipe[0]) != "tensor":
         return np.full_like(width, 64.0), np.full_like(width, 64.0)
-    if generation in _WARPGROUP_GENERATIONS:
+    if generation in WARPGROUP_GENERATIONS:
         wide = np.where(narrow, 256.0, 128.0)
         return np.full_like(width, 128.0), np.select([width <= 64, width <= 128], [256.0, wide], wide / 2.0)
     if generation == "Ampere GA100":
@@ -102,7 +102,7 @@ def key_blocks(q_len: Values, kv_len: Values, causal: Values, window: Values, bq
 
 def _padded(head_dim: Values, narrow: Values, generation: str) -> Values:
     """Head size as the kernels compute it: a multiple of 32, above 128 the next power of two (in 16 bits, and on Hopper)."""
-    whole = (head_dim > 128) & (~narrow | (generation in _WARPGROUP_GENERATIONS))
+    whole = (head_dim > 128) & (~narrow | (generation in WARPGROUP_GENERATIONS))
     return np.where(whole, 2.0 ** np.ceil(np.log2(head_dim)), np.ceil(head_dim / 32.0) * 32.0)
 
 
@@ -120,7 +120,7 @@ def _price_context(t: SimpleNamespace, m: Machine) -> Parts:
     narrow = np.maximum(t.q_bytes, t.kv_bytes) < 2.0
     bq, bk = tiles(t, m.generation)
     rate = m.flop_per_clk(t.dtype, t.pipe) * m.clock_hz
-    warpgroups = tensor and m.generation in _WARPGROUP_GENERATIONS
+    warpgroups = tensor and m.generation in WARPGROUP_GENERATIONS
     efficiency = f.attention_warpgroup_efficiency if warpgroups else f.attention_efficiency if tensor else f.attention_vector_efficiency
     efficiency = efficiency * np.where(narrow, f.attention_narrow_efficiency, 1.0)
     slowdown = np.maximum(1.0, 1.0 / efficiency + f.attention_feed * (bq + bk) / (bq * bk))
@@ -149,7 +149,7 @@ def _price_context(t: SimpleNamespace, m: Machine) -> Parts:
     # Queries come and outputs go while a CTA has nothing to multiply; backward, the outputs' gradients come with the queries.
     with_queries = np.where(backward, missed[3:].sum(axis=0), 0.0)
     moved_s = np.maximum(stream_s(missed[0] + with_queries + written, m), (t.read_bytes[0] + t.write_bytes) / m.l2_bytes_per_s)
-    l2_bytes = heads * blocks * bk * (t.head_dim + t.v_head_dim) * t.kv_bytes * unit / bq + t.read_bytes[0] + t.write_bytes
+    l2_bytes = heads * blocks * bk * stored_width(t) * t.kv_bytes * unit / bq + t.read_bytes[0] + t.write_bytes
     dram_bytes = missed[0] + missed[1:3].sum(axis=0) * seen + missed[3:].sum(axis=0) + written
     executed = heads * blocks * 2.0 * unit * bk * (key_width + value_width) * products
     return Parts(

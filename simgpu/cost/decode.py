@@ -1,14 +1,17 @@
 """Attention of few queries over a long cache of keys and values: the cache is split over CTAs, its stream decides.
 
-Two kernels, as TensorRT-LLM has them. The grouped one gives a CTA all query heads that share keys and multiplies on
-tensor cores, so the cache is read once; the single one gives each query head a CTA of its own.
+Three kernels. The grouped one of TensorRT-LLM gives a CTA all query heads that share keys and multiplies on tensor cores,
+so the cache is read once; its single one gives each query head a CTA of its own. The wide one is that of FlashMLA: tiles
+of 64 query rows that share keys (128 heads share the latent of DeepSeek-V3), blocks of keys dealt evenly to all SMs.
 
 Source: Dao et al., "Flash-Decoding for long-context inference", 2023; github.com/NVIDIA/TensorRT-LLM, cpp/tensorrt_llm/
-    kernels/decoderMaskedMultiheadAttention (Apache-2.0): decoderXQAImplCommon.h computeMultiBlockCount, multi_block_grid_setup.
+    kernels/decoderMaskedMultiheadAttention (Apache-2.0): decoderXQAImplCommon.h computeMultiBlockCount, multi_block_grid_setup;
+    github.com/deepseek-ai/FlashMLA (MIT): docs/20250422-new-kernel-deep-dive.md.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,13 +30,22 @@ _STEP_KEYS = 64.0  # keys a CTA takes at a time
 _SPLIT_KEYS = 128.0  # fewest keys worth a CTA of their own
 _WAVES = 8.0  # grouped: CTAs an SM gets, one after another, before splitting stops
 _SPLIT_LIMIT = 8.0  # grouped: at most √(8 n) of n possible splits, else adding the parts up dominates
+_TILE_ROWS = 64.0  # wide: query rows of a CTA; the results of 64 rows of 512 numbers fill half of an SM's registers
+# Wide: share of the tensor-core peak in the steps. Hopper: 80 % of the peak at the clock that the power limit leaves
+# (FlashMLA's deep dive). Before it: a CTA that has an SM to itself gets 0.41 of the SM's peak on A100 and 0.70 on L40S
+# (one sequence, 65,536 keys, 64 heads: 7.8 and 5.1 ms; aiconfigurator-core 0.12, generation_mla of TensorRT-LLM 1.0).
+_WIDE_WARPGROUP_EFFICIENCY, _WIDE_EFFICIENCY = 0.8, 0.5
+WARPGROUP_GENERATIONS = ("Hopper", "Blackwell GB100")  # their tensor cores take operands from shared memory while other instructions run
+_PARTIAL_BYTES = 4.0  # results that are added up are fp32
 
 
-def decodes(t: SimpleNamespace) -> tuple[Values, Values]:
-    """Which problems the grouped and the single kernel can do. (N,) booleans"""
-    few = t.split_keys.astype(bool) & (t.q_len <= _MOST_QUERIES) & (t.direction == "fwd")
+def decodes(t: SimpleNamespace) -> tuple[Values, Values, Values]:
+    """Which problems the grouped, the wide and the single kernel do: latent attention has its own, the wide one. (N,) booleans"""
+    few = (t.q_len <= _MOST_QUERIES) & (t.direction == "fwd")
+    wide = few & (t.pipe == "tensor") & t.values_in_keys.astype(bool)
+    single = few & ~wide & t.split_keys.astype(bool)
     group = t.heads / t.kv_heads
-    return few & (t.pipe == "tensor") & (group >= 2) & (group <= _MOST_GROUPED_HEADS), few
+    return single & (t.pipe == "tensor") & (group >= 2) & (group <= _MOST_GROUPED_HEADS), wide, single
 
 
 def grouped_splits(context: Values, base_ctas: Values, num_sms: Values) -> Values:
@@ -49,6 +61,11 @@ def grouped_splits(context: Values, base_ctas: Values, num_sms: Values) -> Value
 def visible_keys(t: SimpleNamespace) -> Values:
     """Keys that any of the queries sees: all, or those within the window of the last queries. (N,)"""
     return np.where(t.window > 0, np.minimum(t.kv_len, t.window + t.q_len - 1.0), t.kv_len)
+
+
+def stored_width(t: SimpleNamespace) -> Values:
+    """Numbers that the cache holds for a position and KV head: key and value, or a key that the value is part of. (N,)"""
+    return t.head_dim + np.where(t.values_in_keys.astype(bool), 0.0, t.v_head_dim)
 
 
 def _waves(ctas: Values, num_sms: Values) -> Values:
@@ -69,6 +86,36 @@ def price_grouped(t: SimpleNamespace, m: Machine, *, split: bool) -> Parts:
     idle_s = waves_s * (f.decode_cta_clk + f.decode_query_clk * (rows - 1.0) * width)
     steps_s = waves_s * np.ceil(keys / splits / _STEP_KEYS) * f.decode_step_clk * width
     return _parts(t, m, ctas=base * splits, split=split, idle_s=idle_s + f.decode_fixed_s, steps_s=steps_s, cache_reads=1.0)
+
+
+def price_wide(t: SimpleNamespace, m: Machine) -> Parts:
+    """64 rows of queries that share keys in a CTA, one CTA to an SM, and as many keys to each SM if keys may be split."""
+    f = m.factors
+    keys = visible_keys(t)
+    tiles = np.ceil(t.heads / t.kv_heads * t.q_len / _TILE_ROWS)
+    base = t.batch * t.kv_heads * tiles
+    blocks = base * np.ceil(keys / _STEP_KEYS)
+    splits = t.split_keys.astype(bool)
+    ctas = np.where(splits, np.minimum(blocks, np.maximum(base, m.num_sms)), base)
+    steps = np.where(splits, _waves(blocks, m.num_sms), _waves(base, m.num_sms) * blocks / base)
+    flop = blocks * 2.0 * _TILE_ROWS * _STEP_KEYS * (t.head_dim + t.v_head_dim)  # a tile is multiplied whole
+    efficiency = _WIDE_WARPGROUP_EFFICIENCY if m.generation in WARPGROUP_GENERATIONS else _WIDE_EFFICIENCY
+    step_s = np.maximum(flop / blocks / (m.flop_per_clk(t.dtype, t.pipe) * efficiency), f.decode_step_clk) / m.clock_hz
+    partial_bytes = np.where(ctas > base, ctas * _TILE_ROWS * t.v_head_dim * _PARTIAL_BYTES, 0.0)
+    missed, written = missed_bytes(t, m)
+    # Queries come and results go while a CTA has nothing to multiply; partial results are written and read again.
+    moved_s = np.maximum(stream_s(missed[0] + written, m), (t.read_bytes[0] + t.write_bytes) / m.l2_bytes_per_s) + 2.0 * partial_bytes / m.l2_bytes_per_s
+    starts_s = (1.0 + base / m.num_sms) * f.decode_cta_clk / m.clock_hz  # even shares cross from one sequence into the next
+    parts = _parts(
+        t,
+        m,
+        ctas=ctas,
+        split=False,
+        idle_s=starts_s + moved_s + f.decode_fixed_s + np.where(ctas > base, f.decode_split_s, 0.0),
+        steps_s=steps * step_s,
+        cache_reads=tiles,
+    )
+    return replace(parts, executed_flop=flop, energy_flop=flop * energy_per_flop_ratio(m, t.dtype, t.pipe))
 
 
 def price_single(t: SimpleNamespace, m: Machine, *, split: bool) -> Parts:
@@ -110,7 +157,7 @@ def _parts(t: SimpleNamespace, m: Machine, *, ctas: Values, split: bool, idle_s:
     f = m.factors
     missed, written = missed_bytes(t, m)
     keys = visible_keys(t)
-    cache_bytes = t.batch * t.kv_heads * keys * (t.head_dim + t.v_head_dim) * t.kv_bytes
+    cache_bytes = t.batch * t.kv_heads * keys * stored_width(t) * t.kv_bytes
     # Operands may be the whole cache, or only what the window shows of it.
     cache_missed = missed[1:3].sum(axis=0) * np.minimum(1.0, cache_bytes / np.maximum(t.read_bytes[1:3].sum(axis=0), 1.0))
     dram_bytes = missed[0] + missed[3:].sum(axis=0) + written + cache_missed

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from simgpu.errors import OptionError, did_you_mean
 from simgpu.frontends.builder import Builder
-from simgpu.graph.ir import Graph, Tensor
+from simgpu.graph.ir import WEIGHT, Graph, Tensor
+from simgpu.precision import precision
 
 Values = Mapping[str, int]
 Build = Callable[[Builder, Values], Tensor]
@@ -119,6 +120,7 @@ OPERATORS: dict[str, Operator] = {
     **{name: Operator(meaning=f"{name} of every element", needs=_FLAT, takes={}, build=_unary(name)) for name in ("relu", "gelu", "silu", "sigmoid", "tanh")},
     **{name: Operator(meaning=f"{name} two arrays", needs=_FLAT, takes={}, build=_binary(name.capitalize())) for name in ("add", "mul")},
 }
+_MATRIX_PRODUCTS, _CONVOLUTIONS = ("gemm", "linear"), ("conv", "depthwise")
 _MAY_BE_ZERO = {"pad", "bias", "causal", "window"}
 
 
@@ -154,27 +156,49 @@ def operator_sizes(kind: str, given: Mapping[str, int]) -> dict[str, int]:
     return sizes
 
 
-def operator_graph(kind: str, given: Mapping[str, int]) -> Graph:
+def operator_graph(kind: str, given: Mapping[str, int], *, dtype: str = "fp32") -> Graph:
     """The graph of a single operator.
+
+    Args:
+        dtype: The policy it will run under. Where that quantises, the operator gets what an earlier one quantised: its input
+            is in the narrow format already, and B of a matrix product is the weight.
+    Raises:
+        OptionError: The policy does not quantise this kind of operator.
 
     >>> [op.type for op in operator_graph("conv", {"c": 8, "h": 16, "k": 8}).ops]
     ['Conv']
     """
     sizes = operator_sizes(kind, given)
     b = Builder(kind)
-    return b.build(OPERATORS[kind].build(b, sizes))
+    graph = b.build(OPERATORS[kind].build(b, sizes))
+    policy = precision(dtype)
+    if not policy.weights:
+        return graph
+    narrow = graph.inputs[:1] if policy.activations else ()
+    if kind == "attention" and policy.activations == "fp8":  # FlashAttention-3 and TensorRT-LLM have such kernels
+        narrow = graph.inputs
+    elif kind not in _MATRIX_PRODUCTS and (policy.linear_only or kind not in _CONVOLUTIONS):
+        what = "matrix products" if policy.linear_only else "convolutions and matrix products"
+        raise OptionError(f"{kind}: dtype {policy.name} quantises {what} only, so this operator runs in {policy.storage}; choose dtype {policy.storage}")
+    tensors = {**graph.tensors, **{name: replace(graph[name], dtype=policy.activations) for name in narrow}}
+    if kind != "gemm":
+        return graph.with_(tensors=tensors)
+    a, weight = graph.inputs
+    return graph.with_(inputs=(a,), tensors={**tensors, weight: replace(graph[weight], kind=WEIGHT)})
 
 
-def load_operator(kind: str, /, **sizes: int) -> Graph:
+def load_operator(kind: str, /, *, dtype: str = "fp32", **sizes: int) -> Graph:
     """The graph of a single operator, for `simulate`; `simgpu op --help` lists kinds and sizes.
 
+    Args:
+        dtype: As for `simulate`; a policy that quantises (int8, fp8, int4 …) must be known here.
     Raises:
-        OptionError: Unknown kind or size, one that is missing, or a value that makes no sense.
+        OptionError: Unknown kind or size, one that is missing, a value that makes no sense, or a policy for other kinds.
 
     >>> load_operator("gemm", m=8, n=16, k=32).num_params
     0
     """
-    return operator_graph(kind, sizes)
+    return operator_graph(kind, sizes, dtype=dtype)
 
 
 def usage(kind: str) -> str:

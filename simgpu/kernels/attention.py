@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from simgpu.graph.ir import Op, Tensor
 from simgpu.kernels.context import Layout, Lowering, int_attr, rule
 from simgpu.kernels.kernel import Access, FusedAttention
@@ -30,6 +32,8 @@ def attention(low: Lowering, op: Op) -> None:
     v_size = _heads(op, v, "kv_num_heads")[3]
     out = low.tensor(op.outputs[0])
     window = int_attr(op, "window")
+    key, value = _operand(low, op, k), _operand(low, op, v)
+    shared = key.tensor == value.tensor and _part_of(low, v, k)
     work = FusedAttention(
         batch=batch,
         heads=heads,
@@ -42,13 +46,26 @@ def attention(low: Lowering, op: Op) -> None:
         window=window if 0 < window < kv_len else 0,
         q_bytes=low.itemsize(q),
         kv_bytes=low.itemsize(k),
+        values_in_keys=shared,
     )
-    reads = [_operand(low, op, x) for x in (q, k, v)]
+    # What both are made of is read once: the keys' operand is then what is not a value too.
+    reads = [_operand(low, op, q), replace(key, bytes=max(key.bytes - value.bytes, 0.0)) if shared else key, value]
     reads += [low.access(t) for t in dict.fromkeys(op.inputs[3:]) if t]
     label = "attention decode" if q_len == 1 else "attention"
     low.emit(op, work, label=label, reads=reads, writes=[low.access(t) for t in op.outputs if t], math_=low.product_math(q, k))
     if len(out.shape) == 4 and q_len > 1:
         low.place(out.name, Layout(out.name, (heads * q_len * v_size, v_size, heads * v_size, 1)))
+
+
+def _part_of(low: Lowering, x: Tensor, whole: Tensor) -> bool:
+    """Whether a tensor is another one, or a slice of it."""
+    name = x.name
+    while name != whole.name:
+        maker = low.graph.producer.get(name)
+        if maker is None or maker.type not in ("Slice", "Identity"):
+            return False
+        name = maker.inputs[0]
+    return True
 
 
 def _operand(low: Lowering, op: Op, x: Tensor) -> Access:

@@ -67,11 +67,15 @@ class Lowering:
         return self.graph.tensors[op.inputs[index]]
 
     def itemsize(self, tensor: Tensor) -> float:
-        """Bytes of one element. [B]"""
+        """Bytes of one element with its part of block scales. [B]"""
         size = self._sizes.get(tensor.dtype)
         if size is None:
             size = self._sizes[tensor.dtype] = dtype_of(tensor.dtype).bytes
         return size
+
+    def element_bytes(self, tensor: Tensor) -> float:
+        """Bytes of one element without block scales, which lie beside the elements: what alignment and tiles go by. [B]"""
+        return dtype_of(tensor.dtype).bits / 8
 
     def bytes_of(self, name: str) -> float:
         """Bytes of a tensor. [B]"""

@@ -42,7 +42,7 @@ def linear(low: Lowering, op: Op) -> None:
     x, w = low.input(op, 0), low.input(op, 1)
     n, k = w.shape
     out = low.tensor(op.outputs[0])
-    work = Gemm(m=out.elements // n, n=n, k=k, a_bytes=low.itemsize(x), b_bytes=low.itemsize(w), out_bytes=low.itemsize(out))
+    work = Gemm(m=out.elements // n, n=n, k=k, a_bytes=low.element_bytes(x), b_bytes=low.element_bytes(w), out_bytes=low.element_bytes(out))
     _emit(low, op, x, w, work, label="linear", reads=[_rows(low, op, x), low.access(w.name), *extra_reads(low, op, 2)])
 
 
@@ -51,7 +51,7 @@ def matmul_nbits(low: Lowering, op: Op) -> None:
     """x[..., K] by N × K weights of few bits, in blocks with a scale each (com.microsoft)."""
     x, w, out = low.input(op, 0), low.input(op, 1), low.tensor(op.outputs[0])
     n, k = int_attr(op, "N"), int_attr(op, "K")
-    work = Gemm(m=out.elements // n, n=n, k=k, a_bytes=low.itemsize(x), b_bytes=int_attr(op, "bits", 4) / 8, out_bytes=low.itemsize(out))
+    work = Gemm(m=out.elements // n, n=n, k=k, a_bytes=low.element_bytes(x), b_bytes=int_attr(op, "bits", 4) / 8, out_bytes=low.element_bytes(out))
     _emit(low, op, x, x, work, label="linear", reads=[_rows(low, op, x), low.access(w.name), *extra_reads(low, op, 2)])
 
 
@@ -65,7 +65,7 @@ def grouped_linear(low: Lowering, op: Op) -> None:
     tokens = ints_attr(op, "tokens")
     active = sum(1 for t in tokens if t) / max(len(tokens), 1)
     _, n, k = w.shape
-    work = Gemm(m=sum(tokens), n=n, k=k, a_bytes=low.itemsize(x), b_bytes=low.itemsize(w), out_bytes=low.itemsize(out), tokens=tokens)
+    work = Gemm(m=sum(tokens), n=n, k=k, a_bytes=low.element_bytes(x), b_bytes=low.element_bytes(w), out_bytes=low.element_bytes(out), tokens=tokens)
     reads = [_rows(low, op, x), low.part(w.name, active * low.bytes_of(w.name)), *(low.part(t, active * low.bytes_of(t)) for t in op.inputs[2:3] if t)]
     _emit(low, op, x, w, work, label="grouped linear", reads=[*reads, *extra_reads(low, op, 3)])
 
@@ -81,9 +81,9 @@ def gemm(low: Lowering, op: Op) -> None:
         m=m,
         n=n,
         k=a.elements // max(m, 1),
-        a_bytes=low.itemsize(a),
-        b_bytes=low.itemsize(b),
-        out_bytes=low.itemsize(out),
+        a_bytes=low.element_bytes(a),
+        b_bytes=low.element_bytes(b),
+        out_bytes=low.element_bytes(out),
         layout=layout_name(trans_a, trans_b),
     )
     _emit(low, op, a, b, work, label="linear", reads=[low.contiguous(op, a.name), low.contiguous(op, b.name), *extra_reads(low, op, 2)])
@@ -138,9 +138,9 @@ def matmul(low: Lowering, op: Op) -> None:
         m=m,
         n=n,
         k=k,
-        a_bytes=low.itemsize(a),
-        b_bytes=low.itemsize(b),
-        out_bytes=low.itemsize(out),
+        a_bytes=low.element_bytes(a),
+        b_bytes=low.element_bytes(b),
+        out_bytes=low.element_bytes(out),
         shared_b=batch > 1 and batch_b == 1,
         layout=layout_name(trans_a, trans_b),
     )
@@ -197,9 +197,9 @@ def einsum(low: Lowering, op: Op) -> None:
         m=extent(set(terms[0]) - shared),
         n=extent(set(terms[1]) - shared),
         k=extent(shared - set(result)),
-        a_bytes=low.itemsize(a),
-        b_bytes=low.itemsize(b),
-        out_bytes=low.itemsize(out),
+        a_bytes=low.element_bytes(a),
+        b_bytes=low.element_bytes(b),
+        out_bytes=low.element_bytes(out),
         layout="nn",
     )
     _emit(low, op, a, b, work, label="einsum", reads=[low.access(a.name), low.access(b.name)])

@@ -146,6 +146,7 @@ class FusedAttention:
         q_bytes, kv_bytes: Bytes of one element of Q and O, and of K and V. [B]
         direction: "fwd", or "bwd" for dQ, dK and dV: four products, and the scores once more.
         split_keys: The library may give the keys of a few queries to several CTAs, as decode kernels do; context kernels never do.
+        values_in_keys: Values are numbers of the keys, as in latent attention, and are read with them.
     """
 
     family: ClassVar[str] = "attention"
@@ -162,6 +163,7 @@ class FusedAttention:
     kv_bytes: float = 2.0
     direction: str = "fwd"
     split_keys: bool = True
+    values_in_keys: bool = False
 
     @property
     def flop(self) -> float:

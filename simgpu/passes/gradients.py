@@ -347,6 +347,31 @@ def gather(b: Backward, op: Op, dy: tuple[str, ...]) -> None:
         b.give(x, b.add("EmbeddingGrad", (dy[0], *(t for t in op.inputs[1:] if t)), like=x))
 
 
+_GATHER_BACK = {"ScatterND": "GatherND", "ScatterElements": "GatherElements"}
+
+
+@gradient("ScatterND", "ScatterElements")
+def scatter(b: Backward, op: Op, dy: tuple[str, ...]) -> None:
+    """Updates get what their places got; data too, but nothing where they were overwritten (added to, they are all still there)."""
+    data, indices, updates = op.inputs[:3]
+    reduction = op.attrs.get("reduction", "none")
+    if reduction not in ("none", "add"):
+        b.stopped.add(f"{op.type} with reduction {reduction}")
+        return
+    own = {k: v for k, v in _own(op).items() if k != "reduction"}
+    if b.needs(updates):
+        b.give(updates, b.add(_GATHER_BACK[op.type], (dy[0], indices), shape=b.shape(updates), attrs=own))
+    if b.needs(data):
+        b.give(data, dy[0] if reduction == "add" else b.add(op.type, (dy[0], indices, b.constant("zero")), attrs=own))
+
+
+@gradient("TopK")
+def top_k(b: Backward, op: Op, dy: tuple[str, ...]) -> None:
+    """Zeros of the whole size, and the gradients of the values that were chosen."""
+    if dy[0]:
+        b.give(op.inputs[0], b.add("EmbeddingGrad", (dy[0], op.outputs[1]), like=op.inputs[0]))
+
+
 @gradient("Pad")
 def pad(b: Backward, op: Op, dy: tuple[str, ...]) -> None:
     shape = b.shape(op.inputs[0])

@@ -11,7 +11,8 @@ from simgpu.passes.fused import FLOP, INTERNAL, ORIGIN
 from simgpu.precision import MATMUL, REDUCTION, Precision, op_class
 from simgpu.runtime import Runtime
 
-_FLOATS = frozenset(name for name, d in DTYPES.items() if d.is_float)
+# What a policy may store otherwise; a tensor in fewer bits was quantised on purpose.
+_FLOATS = frozenset(name for name, d in DTYPES.items() if d.is_float and d.bits >= 16)
 _PARAMETERS = (WEIGHT, CONSTANT)
 _WITH_WEIGHT = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Linear", "GroupedLinear"})
 _OPERANDS = 2  # of a product: what follows them is a bias
@@ -25,7 +26,7 @@ _CARRIERS = frozenset(_CARRIERS_NAMES.split())
 
 
 def assign_precision(graph: Graph, *, policy: Precision, runtime: Runtime) -> Graph:
-    """The graph with the policy's formats. Integers (token ids, indices, tensors of quantised models) stay as they are."""
+    """The graph with the policy's formats. Integers (token ids, indices) and tensors of quantised models stay as they are."""
     if policy.autocast and runtime.casts_weights:
         return _Autocast(graph, policy, runtime).run()
     storage = policy.math if policy.autocast else policy.storage  # an engine builder converts the parameters once

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from simgpu.dtypes import dtype as dtype_of
 from simgpu.errors import OptionError, did_you_mean
-from simgpu.graph.ir import ACTIVATION, INPUT, STATE, WEIGHT, Attr, Graph, Op, Tensor
+from simgpu.graph.ir import ACTIVATION, CONSTANT, INPUT, STATE, WEIGHT, Attr, Graph, Op, Tensor
 from simgpu.passes.fused import FLOP, ORIGIN, with_attrs
 from simgpu.passes.gradients import GRADIENTS, NO_GRADIENT
 
@@ -127,6 +127,13 @@ class Backward:
             attributes[FLOP] = flop
         self.ops.append(Op(name=name, type=kind, inputs=inputs, outputs=tuple(made), attrs=MappingProxyType(attributes), scope=self._op.scope))
         return tuple(made)
+
+    def constant(self, suffix: str) -> str:
+        """A number in the format of the op at hand, in a tensor of its own."""
+        assert self._op is not None
+        name = f"{self._op.name}/backward/{suffix}"
+        self.tensors[name] = Tensor(name=name, shape=(), dtype=self.tensors[self._op.outputs[0]].dtype, kind=CONSTANT)
+        return name
 
     def give(self, name: str, gradient: str) -> None:
         """Adds a contribution to a tensor's gradient; broadcast axes are summed first."""

@@ -12,11 +12,14 @@ if TYPE_CHECKING:
     from simgpu.plot.breakdown import plot_layers, plot_waterfall
     from simgpu.plot.compare import plot_comparison
     from simgpu.plot.heatmap import plot_bottlenecks, plot_heatmap
+    from simgpu.plot.iso import plot_iso
     from simgpu.plot.ladder import plot_ladder
+    from simgpu.plot.latency_throughput import plot_latency_throughput
     from simgpu.plot.pareto import plot_pareto
     from simgpu.plot.roofline import plot_roofline
     from simgpu.plot.style import new_figure, save
     from simgpu.plot.sweep import plot_sweep
+    from simgpu.plot.time_roofline import plot_time_roofline
     from simgpu.plot.timeline import plot_timeline, plot_utilisation, timeline_figure
     from simgpu.plot.tornado import plot_tornado
 
@@ -25,11 +28,14 @@ __all__ = [
     "plot_bottlenecks",
     "plot_comparison",
     "plot_heatmap",
+    "plot_iso",
     "plot_ladder",
+    "plot_latency_throughput",
     "plot_layers",
     "plot_pareto",
     "plot_roofline",
     "plot_sweep",
+    "plot_time_roofline",
     "plot_timeline",
     "plot_tornado",
     "plot_utilisation",
@@ -43,11 +49,14 @@ _HOMES = {
     "plot_bottlenecks": "heatmap",
     "plot_comparison": "compare",
     "plot_heatmap": "heatmap",
+    "plot_iso": "iso",
     "plot_ladder": "ladder",
+    "plot_latency_throughput": "latency_throughput",
     "plot_layers": "breakdown",
     "plot_pareto": "pareto",
     "plot_roofline": "roofline",
     "plot_sweep": "sweep",
+    "plot_time_roofline": "time_roofline",
     "plot_timeline": "timeline",
     "plot_tornado": "tornado",
     "plot_utilisation": "timeline",

@@ -57,13 +57,23 @@ class LabelLayer(Artist):
     Args:
         obstacles: Markers to keep clear of.
         lines: Polylines to keep clear of, each as arrays of x and y in data units.
+        reach_points: How far off its point a label may stand. [1/72 inch]
     """
 
     def __init__(
-        self, ax: Axes, labels: Sequence[Label], *, obstacles: Sequence[Obstacle], lines: Sequence[tuple[Any, Any]], theme: Theme, fontsize: float = 7.5
+        self,
+        ax: Axes,
+        labels: Sequence[Label],
+        *,
+        obstacles: Sequence[Obstacle],
+        lines: Sequence[tuple[Any, Any]],
+        theme: Theme,
+        fontsize: float = 7.5,
+        reach_points: float = _DISTANCES_POINTS[-1],
     ) -> None:
         super().__init__()
         self.labels, self.obstacles, self.lines, self.theme, self.fontsize = tuple(labels), tuple(obstacles), tuple(lines), theme, fontsize
+        self.distances = tuple(d for d in _DISTANCES_POINTS if d <= reach_points)
         self.texts: list[Artist] = []  # what else is written on the axes
         self.set_zorder(6)
         self.set_in_layout(False)
@@ -96,7 +106,7 @@ class LabelLayer(Artist):
             size = text.get_window_extent(renderer)
             centre = ax.transData.transform((label.x, label.y))
             best: tuple[float, Bbox] | None = None
-            for distance in _DISTANCES_POINTS:
+            for distance in self.distances:
                 for angle in _ANGLES:
                     box = _beside(centre, (label.radius_points + _GAP_POINTS + distance) * pixel, angle, size.width, size.height)
                     if not (frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1):

@@ -35,8 +35,10 @@ def plot_roofline(reports: Report | Sequence[Report], *, ax: Axes | None = None,
     """Draws kernels as points under the ceilings of their GPU.
 
     One run: kernels coloured by family, the longest ones named, with the ceilings of DRAM, L2, shared memory and every
-    pipe in use. Several runs: a colour for each GPU (or each model, on one GPU), a marker for each model, a large marker
-    for the run as a whole. A point's area is its share of the kernels' time.
+    pipe in use. Shared memory's is a line without points: no run knows how many bytes cross it (a GEMM's warps read an
+    operand from there as often as the library's warp tiles say, and those are not published). Several runs: a colour for
+    each GPU (or each model, on one GPU), a marker for each model, a large marker for the run as a whole. A point's area is
+    its share of the kernels' time.
 
     Args:
         levels: A hollow marker shows the same kernel over its L2 traffic, to be read against the L2 ceiling.
@@ -79,9 +81,9 @@ def _frame(ax: Axes, runs: Sequence[Report], scale: float) -> None:
 
 
 def _draw_machine(
-    ax: Axes, ceilings: Sequence[Ceiling], color: str, colours: Theme, scale: float, *, gpu_name: str = "", named: bool = True
+    ax: Axes, ceilings: Sequence[Ceiling], color: str, colours: Theme, scale: float, *, points: Sequence[Point], gpu_name: str = "", named: bool = True
 ) -> tuple[list[Artist], list[_Line]]:
-    """The ceilings of one GPU; their labels, and the lines as points."""
+    """The ceilings of one GPU, their names clear of the points; the names, and the lines as points."""
     texts: list[Artist] = []
     lines: list[_Line] = []
     x0, x1 = ax.get_xlim()
@@ -102,11 +104,13 @@ def _draw_machine(
         ax.plot(x, y, color=color, linewidth=weight, linestyle=dash, zorder=2, solid_capstyle="round")
         lines.append((x, y))
         if named:
-            texts.append(_name_line(ax, ceiling, x, value, color if gpu_name else colours.muted, colours, scale, gpu_name))
+            texts.append(_name_line(ax, ceiling, x, value, color if gpu_name else colours.muted, colours, scale, gpu_name, points))
     return texts, lines
 
 
-def _name_line(ax: Axes, ceiling: Ceiling, x: Sequence[float], value: float, color: str, colours: Theme, scale: float, gpu_name: str) -> Artist:
+def _name_line(
+    ax: Axes, ceiling: Ceiling, x: Sequence[float], value: float, color: str, colours: Theme, scale: float, gpu_name: str, points: Sequence[Point]
+) -> Artist:
     """Writes a ceiling's name along its line, at whatever angle the line has on the page."""
     halo = [withStroke(linewidth=2.2, foreground=colours.background)]
     name = f"{gpu_name} {ceiling.name}".strip()
@@ -117,12 +121,31 @@ def _name_line(ax: Axes, ceiling: Ceiling, x: Sequence[float], value: float, col
         )
     (x0, x1), (y0, _) = ax.get_xlim(), ax.get_ylim()
     start = max(x0, y0 / value)
-    at = start * (x[1] / start) ** 0.04 * (x1 / x0) ** 0.012
+    text = f"{name} {format_quantity(ceiling.value, 'B/s')}"
+    share = _clear_place(ax, start, x[1], value, text, [(p.intensity_flop_per_byte, p.rate_flop_per_s / scale) for p in points])
+    at = start * (x[1] / start) ** share * (x1 / x0) ** 0.012
     return ax.text(
-        at, at * value, f"{name} {format_quantity(ceiling.value, 'B/s')}",
+        at, at * value, text,
         rotation=math.degrees(math.atan(value)), rotation_mode="anchor", transform_rotates_text=True, ha="left", va="bottom",
         fontsize=7.5, color=color, path_effects=halo, zorder=5,
     )  # fmt: skip
+
+
+def _clear_place(ax: Axes, start: float, end: float, value: float, text: str, points: Sequence[tuple[float, float]]) -> float:
+    """How far along a slope from start to end its name begins, as a share of it: where the fewest points lie under the name, low rather than high."""
+    box, (width, height) = ax.get_position(), ax.get_figure(root=True).get_size_inches()  # type: ignore[union-attr]
+    (x0, x1), (y0, y1) = ax.get_xlim(), ax.get_ylim()
+    per_x, per_y = 72 * box.width * width / math.log(x1 / x0), 72 * box.height * height / math.log(y1 / y0)
+    long = 4.4 * len(text)
+    slope = math.hypot(per_x, per_y)
+    length = math.log(end / start) * slope
+    # along the slope and off it, in 1/72 inch from its start
+    places = [
+        ((u * per_x + v * per_y) / slope, (v * per_x - u * per_y) / slope)
+        for u, v in ((math.log(x / start) * per_x, math.log(y / (start * value)) * per_y) for x, y in points if x > 0 and y > 0)
+    ]
+    shares = [share for share in (0.04, 0.16, 0.28, 0.4, 0.52, 0.64) if share * length + long < 0.97 * length] or [0.04]
+    return min(shares, key=lambda share: sum(-9 < along - share * length < long + 9 and -12 < off < 18 for along, off in places))
 
 
 def _within(ax: Axes, intensity: float) -> tuple[float, str]:
@@ -150,7 +173,7 @@ def _percent(fraction: float) -> str:
 
 def _draw_one(ax: Axes, report: Report, colours: Theme, scale: float, levels: bool) -> None:
     points, ceilings = roofline_points(report), roofline_ceilings(report)
-    texts, lines = _draw_machine(ax, ceilings, colours.ceiling, colours, scale)
+    texts, lines = _draw_machine(ax, ceilings, colours.ceiling, colours, scale, points=points)
     (x0, x1), (y0, _) = ax.get_xlim(), ax.get_ylim()
     roof_x = np.geomspace(x0, x1, 200)
     roof = np.minimum(roof_x * ceilings[0].value, max(c.value for c in ceilings if not c.is_memory)) / scale
@@ -194,6 +217,7 @@ def _draw_several(ax: Axes, runs: Sequence[Report], colours: Theme, scale: float
     gpus = list(dict.fromkeys(r.gpu.name for r in runs))
     models = list(dict.fromkeys(r.model for r in runs))
     by_gpu, crowded = len(gpus) > 1, len(gpus) > _NAMED_GPUS
+    small = [point for run in runs for point in roofline_points(run) if point.time_fraction > 0.01]
     keys: list[Line2D] = []
     texts: list[Artist] = []
     lines: list[_Line] = []
@@ -203,7 +227,9 @@ def _draw_several(ax: Axes, runs: Sequence[Report], colours: Theme, scale: float
         pipes = [c for c in every.values() if not c.is_memory]
         best = max(pipes, key=lambda c: (c.used, c.value))
         color = colours.series[i % len(colours.series)] if by_gpu else colours.ceiling
-        more_texts, more_lines = _draw_machine(ax, [every["DRAM"], best], color, colours, scale, gpu_name=name if by_gpu else "", named=not crowded)
+        more_texts, more_lines = _draw_machine(
+            ax, [every["DRAM"], best], color, colours, scale, points=small, gpu_name=name if by_gpu else "", named=not crowded
+        )
         if crowded:
             peaks = f"{format_quantity(best.value, 'FLOP/s')}, {format_quantity(every['DRAM'].value, 'B/s')}"
             keys.append(Line2D([], [], color=color, linewidth=2, label=f"{name}: {peaks}"))

@@ -1,4 +1,4 @@
-"""How pictures look: two themes, a colour for each family of kernels, and files that are the same bytes every time."""
+"""How pictures look: themes, a colour for each family of kernels, and files that are the same bytes every time."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("png", "svg", "pdf")
 DPI = 200
+_OVER_TICKS_POINTS = 5.0  # a legend at the page's edge stands higher than the highest number beside the axes [1/72 inch]
 
 
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "h")
@@ -37,7 +38,7 @@ def theme_named(name: str | Theme) -> Theme:
     if isinstance(name, Theme):
         return name
     if name not in THEMES:
-        raise OptionError(f"unknown theme '{name}', expected {' or '.join(THEMES)}{did_you_mean(name, THEMES)}")
+        raise OptionError(f"unknown theme '{name}', expected {', '.join(THEMES)}{did_you_mean(name, THEMES)}")
     return THEMES[name]
 
 
@@ -95,7 +96,7 @@ def headline(ax: Axes, title: str, subtitle: str, theme: str | Theme, *, legend:
     title_points = min(12.0, width_points / (0.66 * max(len(title), 1)))
     entry_points = key_points * 0.54 * max((len(str(entry.get_label())) for entry in legend), default=0) + 3 * key_points
     columns = max(1, min(len(legend), int((width_points - 40) / entry_points)))
-    low = 7.0 + 1.55 * key_points * -(-len(legend) // columns)
+    low = 7.0 + 1.55 * key_points * -(-len(legend) // columns) + (_OVER_TICKS_POINTS if alone and legend else 0.0)
     high = low + quiet_points * 1.4 * (1 + subtitle.count("\n")) + 2 if subtitle else low
     # an empty title keeps the room free; the words themselves stand outside the layout, so that they may start at the figure's edge
     ax.set_title(" ", fontsize=title_points, pad=high + 0.3 * title_points)
@@ -115,16 +116,23 @@ def headline(ax: Axes, title: str, subtitle: str, theme: str | Theme, *, legend:
 
 def add_legend(ax: Axes, handles: Sequence[Artist], theme: str | Theme, *, columns: int = 1, fontsize: float = 8.0, at_page_edge: bool = False) -> Legend:
     """What the colours mean, over the upper left corner of the axes, or that high at the left edge of the page."""
-    from matplotlib.transforms import blended_transform_factory
+    from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 
     figure = ax.get_figure(root=True)
     assert figure is not None
-    across = blended_transform_factory(figure.transFigure, ax.transAxes) if at_page_edge else ax.transAxes
+    higher = ScaledTranslation(0.0, _OVER_TICKS_POINTS / 72, figure.dpi_scale_trans)
+    across = blended_transform_factory(figure.transFigure, ax.transAxes) + higher if at_page_edge else ax.transAxes
     return ax.legend(
         handles=handles, loc="lower left", bbox_to_anchor=(0.0125 if at_page_edge else 0.0, 1.0), bbox_transform=across, borderaxespad=0.0,
         borderpad=0.0 if at_page_edge else 0.2, ncols=columns, fontsize=fontsize,
         labelcolor=theme_named(theme).ink, frameon=False, handletextpad=0.5, labelspacing=0.35, columnspacing=1.4, handlelength=1.3,
     )  # fmt: skip
+
+
+def ink_on(color: str) -> str:
+    """Black or white, whichever is easier to read on that colour."""
+    red, green, blue = (int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    return "#ffffff" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.55 else "#10151a"
 
 
 def wrap(text: str, columns: int) -> str:

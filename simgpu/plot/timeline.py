@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.collections import PolyCollection
 from matplotlib.patches import Rectangle
 
-from simgpu.plot.style import add_legend, dress, headline, new_axes, new_figure, theme_named
+from simgpu.plot.style import add_legend, dress, headline, ink_on, new_axes, new_figure, theme_named
 from simgpu.report.over_time import sections, time_unit, utilisation_over_time
 from simgpu.report.palette import FAMILY_NAMES, Theme
 from simgpu.units import format_quantity
@@ -56,12 +56,6 @@ class _BarNames(PolyCollection):
                     break
 
 
-def _ink_on(color: str) -> str:
-    """Black or white, whichever is easier to read on that colour."""
-    red, green, blue = (int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
-    return "#ffffff" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.55 else "#10151a"
-
-
 def plot_timeline(report: Report, *, ax: Axes | None = None, theme: str | Theme = "light", window_s: tuple[float, float] | None = None) -> Axes:
     """Draws the host and every stream as a row of bars over time, a kernel's bar in the colour of its family.
 
@@ -90,7 +84,7 @@ def plot_timeline(report: Report, *, ax: Axes | None = None, theme: str | Theme 
     kernel_names = [report.kernels.kernels[i].op or report.kernels.kernels[i].name for i in shown] if window_s else []
     edge = colours.background if window_s else "face"
     ax.add_collection(
-        _BarNames(boxes, kernel_names, [_ink_on(t) for t in tints], facecolors=tints, edgecolors=edge, linewidths=0.6 if window_s else 0.15, zorder=3)
+        _BarNames(boxes, kernel_names, [ink_on(t) for t in tints], facecolors=tints, edgecolors=edge, linewidths=0.6 if window_s else 0.15, zorder=3)
     )
 
     host = [

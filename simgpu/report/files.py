@@ -14,9 +14,13 @@ def check_writable(path: str | Path) -> Path:
     """The path, if a file can be put there.
 
     Raises:
-        OptionError: Its folder does not exist or refuses new files, or it is a folder itself.
+        OptionError: Its folder does not exist or refuses new files, it is a folder itself, or no file can be called so.
     """
     path = Path(path)
+    try:
+        path.exists()
+    except OSError as error:
+        raise OptionError(f"{path}: cannot be written, {(error.strerror or str(error)).lower()}") from None
     folder = path.resolve().parent
     if path.is_dir():
         raise OptionError(f"{path}: cannot be written, it is a folder; expected the name of a file")

@@ -1,4 +1,4 @@
-"""Colours of every picture: two themes, a colour for each family of kernels, told apart by all readers."""
+"""Colours of every picture: three themes, a colour for each family of kernels, told apart by all readers."""
 
 from __future__ import annotations
 
@@ -72,6 +72,28 @@ THEMES: Mapping[str, Theme] = MappingProxyType(
                 }
             ),
             series=("#3d9be0", "#ff8a3d", "#2cc295", "#e08cc0", "#ffc04d", "#9ad4f7", "#9aa4af", "#f0e442"),
+        ),
+        # The same hues as steps of grey: each stands out from white by at least 1.2 times more or less than the next one does.
+        "print": Theme(
+            name="print",
+            background="#ffffff",
+            ink="#000000",
+            muted="#3a3f45",
+            grid="#d5d9de",
+            ceiling="#000000",
+            families=MappingProxyType(
+                {
+                    "conv": "#003655",
+                    "gemm": "#da6000",
+                    "attention": "#78325d",
+                    "rows": "#007152",
+                    "stream": "#57b4e9",
+                    "recurrent": "#ca8c00",
+                    "collective": "#857400",
+                    "transfer": "#1a1d20",
+                }
+            ),
+            series=("#003655", "#da6000", "#007152", "#78325d", "#ca8c00", "#57b4e9", "#1a1d20", "#857400"),
         ),
     }
 )

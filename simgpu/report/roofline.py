@@ -23,6 +23,7 @@ class Point:
         intensity_flop_per_byte: Algorithmic FLOP a byte of DRAM traffic. [FLOP/B]
         l2_intensity_flop_per_byte: The same for L2 traffic. [FLOP/B]
         rate_flop_per_s: Algorithmic FLOP a second. [FLOP/s]
+        roof_flop_per_s: What the datasheet allows: the lower of DRAM bandwidth times intensity and the peak of their pipe. [FLOP/s]
         time_s: Their time together. [s]
         time_fraction: Share of all kernels' time.
     """
@@ -33,6 +34,7 @@ class Point:
     intensity_flop_per_byte: float
     l2_intensity_flop_per_byte: float
     rate_flop_per_s: float
+    roof_flop_per_s: float
     time_s: float
     time_fraction: float
 
@@ -60,6 +62,7 @@ def roofline_points(report: Report) -> tuple[Point, ...]:
     for members in groups.values():
         flop, time_s = sum(kernels[i].flop for i in members), float(times.duration_s[members].sum())
         l2_bytes = float(times.l2_bytes[members].sum())
+        fastest_s = sum(max(_math_s(report, kernels[i]), float(times.dram_bytes[i]) / report.gpu.dram.bandwidth_bytes_per_s) for i in members)
         points.append(
             Point(
                 name=common_name([kernels[i] for i in members]),
@@ -68,11 +71,19 @@ def roofline_points(report: Report) -> tuple[Point, ...]:
                 intensity_flop_per_byte=flop / float(times.dram_bytes[members].sum()),
                 l2_intensity_flop_per_byte=flop / l2_bytes if l2_bytes else math.inf,
                 rate_flop_per_s=flop / time_s,
+                roof_flop_per_s=flop / fastest_s,
                 time_s=time_s,
                 time_fraction=time_s / total_s,
             )
         )
     return tuple(sorted(points, key=lambda p: -p.time_s))
+
+
+def _math_s(report: Report, kernel: Kernel) -> float:
+    """Time of a kernel's arithmetic at the peak of its pipe. [s]"""
+    gpu = report.gpu
+    peak = gpu.peak_flop_per_s(kernel.dtype, kernel.pipe) if kernel.pipe in {"tensor", "vector"} else 0.0
+    return kernel.flop / (peak or gpu.peak_flop_per_s("fp32", "vector"))
 
 
 def common_name(kernels: Sequence[Kernel]) -> str:
@@ -108,6 +119,7 @@ def whole_model(report: Report) -> Point:
         intensity_flop_per_byte=report.intensity_flop_per_byte,
         l2_intensity_flop_per_byte=report.flop / report.l2_bytes if report.l2_bytes else math.inf,
         rate_flop_per_s=report.flop_per_s,
+        roof_flop_per_s=min(report.intensity_flop_per_byte * report.gpu.dram.bandwidth_bytes_per_s, report.peak_flop_per_s),
         time_s=report.latency_s,
         time_fraction=1.0,
     )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from simgpu.arch.loader import load_gpu
 from simgpu.arch.spec import GPU, Link
+from simgpu.cost.calibration import COMMON, generation, shipped_calibration
 from simgpu.precision import unit_for
 from simgpu.report.text import columns, joined
 from simgpu.units import format_quantity, parse_quantity
@@ -83,12 +86,44 @@ def fallbacks(gpu: GPU) -> dict[str, str]:
     return {dtype: other for dtype, other in used.items() if other != dtype}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactorOrigins:
+    """Where the calibration's factors for a GPU come from.
+
+    Attributes:
+        generation: The GPUs that share its factors.
+        inherits: The generations it falls back to, nearest first.
+        factors: Generation, or "common" to all GPUs → how many factors come from there.
+        fitted_on: The GPUs of its own generation that were measured.
+    """
+
+    generation: str
+    inherits: tuple[str, ...]
+    factors: Mapping[str, int]
+    fitted_on: tuple[str, ...]
+
+
+def factor_origins(gpu: GPU) -> FactorOrigins:
+    """Which generations the factors of a GPU are taken from, in the calibration that comes with simgpu."""
+    calibration = shipped_calibration()
+    own = generation(gpu)
+    counts = Counter(calibration.origin(gpu).values())
+    chain = calibration.chain(own)
+    return FactorOrigins(
+        generation=own,
+        inherits=chain[1:-1],
+        factors={group: counts[group] for group in chain if counts[group]},
+        fitted_on=tuple(name for name in calibration.fit.get("gpus", ()) if generation(load_gpu(name)) == own),
+    )
+
+
 def gpu_to_dict(gpu: GPU) -> dict[str, Any]:
     """The record with its field names, and what is derived from it; plain data for JSON."""
     derived = {
         "dram_bandwidth_bytes_per_s": gpu.dram.bandwidth_bytes_per_s,
         "peaks": [_plain(peak) for peak in peaks(gpu)],
         "fallbacks": fallbacks(gpu),
+        "calibration": _plain(factor_origins(gpu)),
     }
     return {**_plain(gpu), "derived": derived}
 
@@ -112,6 +147,7 @@ def format_gpu(gpu: GPU, *, width: int = 100) -> str:
         _memory(gpu),
         ["Board", *_pairs(_board(gpu), width)],
         ["Notes", *_bullets(gpu.notes, width)] if gpu.notes else [],
+        ["Factors that no datasheet states", *_pairs(_factors(gpu), width)],
         _sources(gpu.sources, width),
         _closing(gpu, width),
     ]
@@ -261,6 +297,17 @@ def _board(gpu: GPU) -> list[tuple[str, list[str]]]:
     gaps = {"in a stream": launch.stream_gap_s, "in a graph": launch.graph_gap_s}
     if any(gaps.values()):
         rows.append(("Kernel gap", [f"{format_quantity(gap_s, 's')} {where}" for where, gap_s in gaps.items() if gap_s]))
+    return rows
+
+
+def _factors(gpu: GPU) -> list[tuple[str, list[str]]]:
+    origins = factor_origins(gpu)
+    own = origins.factors.get(origins.generation, 0)
+    rows = [("Generation", [origins.generation, f"{own} of its own" if own else "none of its own"])]
+    if inherited := [f"{count} from {name}" for name, count in origins.factors.items() if name not in (origins.generation, COMMON)]:
+        rows.append(("Inherited", inherited))
+    rows.append(("All GPUs alike", [_g(origins.factors.get(COMMON, 0))]))
+    rows.append(("Fitted on", list(origins.fitted_on) or ["no GPU of this generation: its relatives stand in"]))
     return rows
 
 

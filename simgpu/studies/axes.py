@@ -81,12 +81,12 @@ def as_column(points: Sequence[Any]) -> NDArray[Any]:
     return column
 
 
-def axis(name: str, values: str | Iterable[Any]) -> Axis:
+def axis(name: str, values: Any) -> Axis:
     """The axis that a name and its values make.
 
     Args:
         name: A field of a GPU by its dotted key, or one of `SETTINGS`.
-        values: Text as in `--vary`, or numbers in SI (names for settings that are names).
+        values: Text as in `--vary`, or numbers in SI (names for settings that are names), one or several.
     Raises:
         OptionError: The name is unknown, or the values are no range or list that suits it.
 
@@ -101,7 +101,7 @@ def axis(name: str, values: str | Iterable[Any]) -> Axis:
     """
     column, unit = _identified(name)
     if not isinstance(values, str):
-        values = list(values)
+        values = list(values) if isinstance(values, Iterable) else [values]
         if name not in NAMED_SETTINGS and any(isinstance(value, str) for value in values):
             values = [_quantities(name, [value], unit)[0] if isinstance(value, str) else value for value in values]
         return Axis(name=name, column=column, unit=unit, points=_given(name, values))

@@ -25,7 +25,7 @@ def format_study(table: Table, *, width: int = 100, top: int = 10) -> str:
         top: The fastest designs to list.
     """
     varied = table.varied
-    lines = [f"{len(table):,} designs · {setting(table)}"]
+    lines = [f"{len(table):,} design{'' if len(table) == 1 else 's'} · {setting(table)}"]
     lines += [f"  {heading(name):<{max(len(heading(one)) for one in varied)}}  {_span(table, name)}" for name in varied]
     by = "throughput_per_s" if "batch" in varied else "latency_s"
     order = np.argsort(table[by] if by == "latency_s" else -table[by], kind="stable")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simgpu.errors import OptionError, did_you_mean
+from simgpu.errors import OptionError, SimgpuError, did_you_mean
 from simgpu.studies.axes import SETTINGS
 from simgpu.studies.designs import MAX_DESIGNS
 from simgpu.studies.study import Study, plan
@@ -51,7 +51,8 @@ def read_study(path: str | Path, *, max_designs: int | None = MAX_DESIGNS) -> St
     data = _mapping(document, ())
     for key in data:
         if key not in KEYS:
-            raise OptionError(f"{document.at((key,))}: unknown key '{key}', expected {', '.join(KEYS)}{did_you_mean(key, KEYS)}")
+            hint = "; write it under 'options', or under 'vary' if it varies" if key in SETTINGS else did_you_mean(key, KEYS)
+            raise OptionError(f"{document.at((key,))}: unknown key '{key}', expected {', '.join(KEYS)}{hint}")
     settings = {name: data.get(name, _DEFAULTS.get(name)) for name in SETTINGS if name in KEYS}
     vary = {name: _values(document, name, value) for name, value in _mapping(document, ("vary",)).items()}
     for name in ("sample", "seed"):
@@ -70,7 +71,7 @@ def read_study(path: str | Path, *, max_designs: int | None = MAX_DESIGNS) -> St
             options=_mapping(document, ("options",)),
             max_designs=max_designs,
         )
-    except OptionError as problem:
+    except SimgpuError as problem:
         key = str(problem).partition(":")[0].partition("=")[0]
         place = next((at for at in (("vary", key), ("set", key), ("options", key), (key,)) if at in document.keys), ())
         raise OptionError(f"{document.at(place, value=True) if place else document.where}: {problem}") from None

@@ -24,7 +24,7 @@ from simgpu.cost.model import CostModel
 from simgpu.errors import DataError
 from simgpu.kernels.kernel import KernelGraph
 from simgpu.validation.formats import find_format, recognise
-from simgpu.validation.kernels import Case, as_measured, case_graph, collect
+from simgpu.validation.kernels import Case, as_measured, case_graph, collect, on_units_of
 from simgpu.validation.method import GRAPH_REPLAY, METHODS, known_floor_s
 from simgpu.validation.table import read_table
 
@@ -109,7 +109,7 @@ class Bench:
                 chosen += thinned
                 group += [len(self.groups)] * len(thinned)
                 self.groups.append(kind)
-            graph, offsets = case_graph(chosen, float(gpu.l2.size_bytes))
+            graph, offsets = case_graph(on_units_of(gpu, chosen), float(gpu.l2.size_bytes))
             self.jobs.append(
                 Job(
                     gpu=gpu,

@@ -29,7 +29,7 @@ _DROPPED = frozenset(
     algo_trust app core gmacs macts_m params_m batch_over_throughput_ms range_pct n_systems throughput_min throughput_max system_max_w system_min_w
     power_samples perf_per_system_w path status system_name""".split()  # noqa: SIM905
 )
-_NEEDED = {"models": ("framework",), "attention": ("version",)}  # kept although dropped elsewhere, by a word in the table's name
+_NEEDED = {"models": ("framework",), "attention": ("version",), "mla": ("version",)}  # kept although dropped elsewhere, by a word in the table's name
 
 
 def thin(times: Sequence[float], limit: int) -> list[int]:

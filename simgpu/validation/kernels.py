@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simgpu.kernels.kernel import Access, Kernel, KernelGraph, Work
+from simgpu.precision import Math, unit_for
 from simgpu.validation.method import GRAPH_REPLAY, METHODS, known_floor_s
 from simgpu.validation.score import Floats, Group, Skipped
 from simgpu.validation.table import Row, Table, read_table
@@ -217,8 +218,30 @@ class Priced:
     kernels_s: Floats
 
 
+def on_units_of(gpu: GPU, cases: Sequence[Case]) -> list[Case]:
+    """The cases as this GPU ran them: a format for which it has no tensor cores on the units that software takes instead."""
+    found: dict[str, Math] = {}
+
+    def suited(kernel: Kernel) -> Kernel:
+        if kernel.pipe != "tensor":
+            return kernel
+        if kernel.dtype not in found:
+            found[kernel.dtype] = unit_for(kernel.dtype, gpu)
+        dtype, pipe = found[kernel.dtype]
+        return kernel if pipe == "tensor" and dtype == kernel.dtype else replace(kernel, dtype=dtype, pipe=pipe)
+
+    result = []
+    for case in cases:
+        kernels = [suited(one.kernel) for one in case.launches]
+        if any(kernel is not one.kernel for kernel, one in zip(kernels, case.launches, strict=True)):
+            case = replace(case, launches=tuple(replace(one, kernel=kernel) for kernel, one in zip(kernels, case.launches, strict=True)))
+        result.append(case)
+    return result
+
+
 def price_cases(cases: Sequence[Case], gpu: GPU, cost_model: Pricer) -> list[Priced]:
     """Prices the kernels of cases on the GPU that measured them: one call for each generation of libraries and way to launch."""
+    cases = on_units_of(gpu, cases)
     alike: dict[tuple[float, bool], list[int]] = defaultdict(list)
     for i, case in enumerate(cases):
         alike[case.library_year, case.method == GRAPH_REPLAY].append(i)

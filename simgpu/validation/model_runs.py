@@ -9,8 +9,9 @@ from __future__ import annotations
 import gc
 import multiprocessing
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
@@ -85,10 +86,15 @@ def start(runs: Iterable[Run], pool: Executor | None = None) -> Callable[[], dic
     return lambda: dict(zip(todo, (outcome for chunk in done for outcome in chunk), strict=True))
 
 
-def processes(jobs: int) -> Executor:
-    """So many processes to run in."""
+@contextmanager
+def processes(jobs: int) -> Iterator[Executor]:
+    """So many processes to run in. Whoever stops half-way does not wait for the runs that have not begun."""
     methods = multiprocessing.get_all_start_methods()
-    return ProcessPoolExecutor(max_workers=jobs, mp_context=multiprocessing.get_context("fork" if "fork" in methods else "spawn"))
+    pool = ProcessPoolExecutor(max_workers=jobs, mp_context=multiprocessing.get_context("fork" if "fork" in methods else "spawn"))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def run_all(runs: Sequence[Run]) -> list[Outcome | str]:

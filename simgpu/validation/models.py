@@ -74,7 +74,7 @@ def read_row(row: Row) -> ModelCase | Skipped:
     source = stack.label or cells.get("source", "").strip() or ("neusight" if "neusight_ms" in cells else "unnamed")
     name = network_of(row.text("model"), stack)
     trust = stack.trust
-    if "neusight_ms" in cells and row.text("gpu") == "a100-pcie-40gb" and any(name == m and b in (None, int(cells["batch"] or 0)) for m, b in _DOUBTFUL):
+    if "neusight_ms" in cells and row.text("gpu") == "a100-pcie-40gb" and any(name == m and b in (None, row.number_or_none("batch")) for m, b in _DOUBTFUL):
         trust = "care"
 
     def skip(reason: str) -> Skipped:
@@ -180,6 +180,8 @@ def _options(row: Row, name: str, mode: str, stack: Stack) -> dict[str, Any] | s
     known = _zoo_options(name)
     if cells.get("image_size", "").strip():
         size = re.fullmatch(r"(\d+)(?:[x×](\d+))?", cells["image_size"].strip())
+        if size is None and not re.fullmatch(r"\d+(?:[x×-]\d+)+", cells["image_size"].strip()):
+            raise row.fail("image_size", f"'{cells['image_size'].strip()[:40]}' is no size, expected pixels such as 224 or 224x224")
         if size is None or (size[2] and size[2] != size[1]):
             return f"image size {cells['image_size'].strip()} is not square"
         if known is None or "image_size" in known:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from simgpu.arch.loader import load_gpu
+from simgpu.arch.names import find_gpu
 from simgpu.arch.spec import GPU
 from simgpu.errors import ArchError, DataError
 from simgpu.validation.method import hosts
@@ -33,7 +34,20 @@ class Wanted:
     source: str = ""
 
     def takes(self, group: Group) -> bool:
-        return self.family in ("", group.family) and self.gpu in ("", group.gpu) and (not self.source or self.source.lower() in group.source.lower())
+        return (
+            self.family in ("", group.family)
+            and (not self.gpu or self.gpu == group.gpu or gpu_id(self.gpu) == gpu_id(group.gpu))
+            and (not self.source or self.source.lower() in group.source.lower())
+        )
+
+
+@cache
+def gpu_id(name: str) -> str:
+    """What a GPU is called in archs/, by any of its names; the name itself if nobody knows it."""
+    try:
+        return find_gpu(name).stem
+    except ArchError:
+        return name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

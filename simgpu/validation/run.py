@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from importlib import resources
 from pathlib import Path
 
+from simgpu.arch.names import gpu_names
 from simgpu.cost.model import CostModel
 from simgpu.errors import DataError, OptionError, did_you_mean
 from simgpu.validation.formats import COMMON_COLUMNS, find_format, recognise
@@ -14,7 +15,7 @@ from simgpu.validation.kernel_files import kernel_file
 from simgpu.validation.kernels import Pricer, collect
 from simgpu.validation.model_runs import processes, start
 from simgpu.validation.models import ModelCase, is_model_table, judge_models, missing_columns, model_cases
-from simgpu.validation.outcome import Validation, Wanted
+from simgpu.validation.outcome import Validation, Wanted, gpu_id
 from simgpu.validation.table import Table, read_table
 
 # With fewer runs than this, starting other processes costs more than it saves.
@@ -32,6 +33,10 @@ def data_files(path: Path) -> list[Path]:
     Raises:
         DataError: There is no such file or folder, or no table in it.
     """
+    try:
+        path.exists()
+    except OSError as error:  # a name that no file can have
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
     if path.is_dir():
         found = sorted(p for p in path.rglob("*") if p.name.endswith((".csv", ".csv.gz")) and p.is_file())
         if not found:
@@ -90,7 +95,9 @@ def check_wanted(wanted: Wanted, validation: Validation) -> None:
     """
     if validation.rows or validation.skipped or wanted == Wanted():
         return
-    raise OptionError(f"no rows for {', '.join(f'--{k} {v}' for k, v in (('family', wanted.family), ('gpu', wanted.gpu), ('source', wanted.source)) if v)}")
+    hint = did_you_mean(wanted.gpu, gpu_names()) if gpu_id(wanted.gpu) not in gpu_names() else ""
+    filters = ", ".join(f"--{k} {v}" for k, v in (("family", wanted.family), ("gpu", wanted.gpu), ("source", wanted.source)) if v)
+    raise OptionError(f"no rows for {filters}{hint}")
 
 
 def _kernels(table: Table, wanted: Wanted, cost_model: Pricer) -> Validation:
@@ -102,7 +109,9 @@ def _kernels(table: Table, wanted: Wanted, cost_model: Pricer) -> Validation:
         problems = []
         if unknown := kind.unknown_columns(table):
             hint = did_you_mean(unknown[0], kind.required | kind.optional | COMMON_COLUMNS)
-            problems.append(f"{table.path}: row {table.header_row}, column '{unknown[0]}': means nothing in a table of '{kind.name}'{hint}; it is not read")
+            others = f", nor do {', '.join(unknown[1:])}" if unknown[1:] else ""
+            where = f"{table.path}: row {table.header_row}, column '{unknown[0]}'"
+            problems.append(f"{where}: means nothing in a table of '{kind.name}'{others}{hint}; it is not read")
         return Validation(problems=tuple(problems)) + kernel_file(collect(table, kind.read), wanted, cost_model)
     except DataError as error:
         return Validation(problems=(str(error),))

@@ -13,6 +13,9 @@ from typing import Any
 from simgpu.errors import DataError
 
 MAX_FILE_BYTES = 200_000_000
+# No measured kernel is larger, and none shorter or longer; beyond, products of sizes would overflow.
+MAX_COUNT = 2**40
+SHORTEST_MS, LONGEST_MS = 1e-6, 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,8 @@ class Row:
         value = self._number(column, float, "a whole number")
         if value != int(value) or value < low:
             raise self.fail(column, f"{self.cells[column].strip()} is no whole number of at least {low}")
+        if value > MAX_COUNT:
+            raise self.fail(column, f"{self.cells[column].strip()} is more than any measured kernel has, expected at most {MAX_COUNT:,}")
         return int(value)
 
     def time_s(self, column: str) -> float:
@@ -55,6 +60,8 @@ class Row:
         value = float(self._number(column, float, "a time in ms"))
         if value <= 0:
             raise self.fail(column, f"{self.cells[column].strip()} ms, expected a time above 0")
+        if not SHORTEST_MS <= value <= LONGEST_MS:
+            raise self.fail(column, f"{self.cells[column].strip()} ms, expected {SHORTEST_MS:g} to {LONGEST_MS:g}", "check the unit")
         return value * 1e-3
 
     def number_or_none(self, column: str) -> float | None:
@@ -118,6 +125,8 @@ def read_table(path: Path) -> Table:
     if not records:
         raise DataError(f"{path}: the file is empty, expected a header and rows")
     header = tuple(name.strip() for name in records[0][1])
+    if len(header) == 1 and (separator := next((c for c in ";\t|" if c in header[0]), "")):
+        raise DataError(f"{path}: row {records[0][0]}: cells are separated by {separator!r}, expected commas")
     for position, name in enumerate(header):
         if name in header[:position]:
             raise DataError(f"{path}: row {records[0][0]}, column '{name}': appears twice in the header")

@@ -88,7 +88,8 @@ def _skips(table: Sequence[Score]) -> list[str]:
     for source, names in absent.items():
         reasons[source, f"{_ABSENT}: {', '.join(sorted(names))}"] = reasons.pop((source, _ABSENT))
     rows = [(f"{count}", source, reason) for (source, reason), count in sorted(reasons.items(), key=lambda item: (item[0][0], -item[1], item[0][1]))]
-    return ["", f"Not predicted: {sum(reasons.values())} rows", *columns(rows, "><<", header=("rows", "source", "why"))]
+    count = sum(reasons.values())
+    return ["", f"Not predicted: {count} row{'' if count == 1 else 's'}", *columns(rows, "><<", header=("rows", "source", "why"))]
 
 
 def _worst(validation: Validation, count: int) -> list[str]:

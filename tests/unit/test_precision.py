@@ -56,6 +56,13 @@ def test_fallbacks_are_told():
     assert precision_assumptions(precision("fp32"), load_gpu("v100")) == ()
 
 
+def test_block_scales_are_told():
+    notes = [precision_assumptions(precision(name), load_gpu("h100")) for name in ("int4", "nf4", "int8-weight-only", "int8")]
+    assert notes[0][0].startswith("int4: a 16-bit scale and a 4-bit zero point for every 128 weights") and notes[0][0].endswith("4.16 bits a weight")
+    assert notes[1][0].endswith("4.5 bits a weight")  # 32 / 64 more than four
+    assert notes[2:] == [(), ()]
+
+
 def test_products_of_what_the_policy_did_not_quantise():
     a100, int8 = load_gpu("a100"), precision("int8")
     assert product_math(int8, "int8", "int8", a100).dtype == "int8"

@@ -29,6 +29,7 @@ KERNEL_BOUNDS = {
     ("aiconfigurator-core 0.12", "gemm_fp8_block"): 20,
     ("aiconfigurator-core 0.12", "attention_prefill"): 45,
     ("aiconfigurator-core 0.12", "attention_decode"): 30,
+    ("aiconfigurator-core 0.12", "mla_decode"): 30,
     ("aiconfigurator-core 0.12", "moe"): 45,
     ("llmcompass", "matmul"): 10,
     ("llmcompass", "softmax"): 16,

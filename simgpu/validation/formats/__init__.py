@@ -111,6 +111,9 @@ FORMATS: tuple[Format, ...] = (
         optional="window_size beam_width",
     ),
     _format(
+        "latent attention, aiconfigurator", "source gpu version op_name mla_dtype kv_cache_dtype num_heads batch_size isl step time_ms", aiconfigurator.mla
+    ),
+    _format(
         "mixture of experts, aiconfigurator",
         "source gpu kernel_source dtype num_tokens hidden_size inter_size topk num_experts moe_tp_size moe_ep_size distribution time_ms",
         aiconfigurator.moe,
@@ -149,14 +152,14 @@ def recognise(table: Table) -> Format:
     if found is not None:
         return found
     have = set(table.header)
-    nearest = max(FORMATS, key=lambda f: (len(f.required & have) / len(f.required), -len(f.required)))
+    nearest = max(FORMATS, key=lambda f: (-len(f.required - have), len((f.required | f.optional) & have)))
     missing = sorted(nearest.required - have)
     hint = ""
     for column in missing:
         if column == "time_ms" and (other := [c for c in table.header if c.startswith("time")]):
             hint = f"; '{other[0]}' is not read: times are milliseconds in 'time_ms'"
             break
-        if near := did_you_mean(column, table.header):
+        if near := did_you_mean(column, (c for c in table.header if c not in nearest.required | nearest.optional | COMMON_COLUMNS)):
             hint = f"; column '{column}' is missing{near.replace('did you mean', 'is it')}"
             break
     raise DataError(

@@ -1,4 +1,4 @@
-"""Kernels of TensorRT-LLM as NVIDIA's aiconfigurator measured them: GEMM in many formats, fused attention, experts, NCCL.
+"""Kernels of TensorRT-LLM as NVIDIA's aiconfigurator measured them: GEMM in many formats, fused and latent attention, experts, NCCL.
 
 Source: the data of the PyPI wheel aiconfigurator-core 0.12 and its collector (github.com/ai-dynamo/aiconfigurator).
     Kernels replay from a CUDA graph; the weights alternate between several copies. Weight-only and SmoothQuant rows are
@@ -125,6 +125,41 @@ def _decode(row: Row, batch: int, isl: int, heads: int, kv_heads: int, dim: int,
         launch(rope, reads=[elements * BF16], writes=[elements * BF16], dtype="bf16", label="rotary + KV write", flop=4 * elements),
         launch(work, reads=[q, kv, kv], writes=[q], dtype=dtype, pipe="tensor", label="attention decode", distances=distances),
     )
+
+
+_LATENT, _ROTARY = 512, 64  # numbers of a cached position in DeepSeek's latent attention: value and key, and key alone
+
+
+def mla(row: Row) -> Case:
+    """Rotary embedding of a part of the queries and the new latent's way into the cache, then all heads against the latents of each sequence.
+
+    Version 1.0.0 gives all keys of a sequence to one CTA: one sequence takes as long as 32 do.
+    """
+    batch, heads, isl = (row.count(c) for c in ("batch_size", "num_heads", "isl"))
+    context = isl + row.count("step", low=0)
+    dtype, kv_bytes = row.choice("mla_dtype", {"bfloat16": "bf16"}), row.choice("kv_cache_dtype", {"bfloat16": BF16})
+    q, out = batch * heads * (_LATENT + _ROTARY) * BF16, batch * heads * _LATENT * BF16
+    rotary, latent = batch * context * _ROTARY * kv_bytes, batch * context * _LATENT * kv_bytes
+    work = FusedAttention(
+        batch=batch, heads=heads, kv_heads=1, q_len=1, kv_len=context, head_dim=_LATENT + _ROTARY, v_head_dim=_LATENT,
+        values_in_keys=True, q_bytes=BF16, kv_bytes=kv_bytes, split_keys=row.text("version") != "1.0.0",
+    )  # fmt: skip
+    footprint = q + rotary + latent + out
+    rotated = batch * (heads * _ROTARY + _LATENT + _ROTARY)
+    rope = Stream(elements=rotated, instructions=8, itemsize=BF16)
+    launches = (
+        launch(rope, reads=[rotated * BF16], writes=[rotated * BF16], dtype="bf16", label="rotary + KV write", flop=4 * rotated, footprint=footprint),
+        launch(
+            work,
+            reads=[q, rotary, latent],
+            writes=[out],
+            dtype=str(dtype),
+            pipe="tensor",
+            label="attention decode",
+            distances=[footprint, footprint, footprint],
+        ),
+    )
+    return make_case(row, "mla_decode", "decode", launches, op_class="attention", dtype=str(dtype), method=METHOD)
 
 
 _COMBINE_VECTOR = 256 * 4  # elements that a block of 256 threads adds at a time

@@ -7,13 +7,12 @@ Source: Lee, Phanishayee, Mahajan, "Forecasting GPU performance for deep learnin
 from __future__ import annotations
 
 from simgpu.kernels.kernel import Gemm, Rows, Stream
-from simgpu.validation.formats.build import DIRECTIONS, YES_NO, conv_launch, make_case, skip
+from simgpu.validation.formats.build import DIRECTIONS, YES_NO, conv_launch, make_case, number_format, skip
 from simgpu.validation.kernels import Case, launch
 from simgpu.validation.score import Skipped
 from simgpu.validation.table import Row
 
 METHOD = "event_timed_call"
-FP32 = 4
 
 # ALU instructions and special-function results an element (fp32 CUDA math library: div, powf, erff and tanhf expand to so many).
 ELEMENTWISE: dict[str, tuple[float, float]] = {
@@ -41,40 +40,46 @@ def _split(row: Row, mode: str) -> str:
 def linear(row: Row) -> Case:
     """torch.nn.Linear: the bias is added by the GEMM's epilogue."""
     m, n, k = row.count("m"), row.count("n"), row.count("k")
-    bias = row.choice("bias", YES_NO)
-    work = Gemm(m=m, n=n, k=k, a_bytes=FP32, b_bytes=FP32, out_bytes=FP32, layout="tn")
-    reads = [m * k * FP32, n * k * FP32, *([n * FP32] if bias else [])]
-    return make_case(row, "linear", _split(row, "fwd"), (launch(work, reads=reads, writes=[m * n * FP32], label="linear"),), method=METHOD)
+    bias, form = row.choice("bias", YES_NO), number_format(row)
+    size = form.itemsize
+    work = Gemm(m=m, n=n, k=k, a_bytes=size, b_bytes=size, out_bytes=size, layout="tn")
+    reads = [m * k * size, n * k * size, *([n * size] if bias else [])]
+    one = launch(work, reads=reads, writes=[m * n * size], dtype=form.name, pipe=form.pipe, label="linear")
+    return make_case(row, "linear", _split(row, "fwd"), (one,), dtype=form.name, method=METHOD)
 
 
 def bmm(row: Row) -> Case:
     """torch.bmm of two contiguous arrays."""
     b, m, n, k = row.count("batch"), row.count("m"), row.count("n"), row.count("k")
-    work = Gemm(batch=b, m=m, n=n, k=k, a_bytes=FP32, b_bytes=FP32, out_bytes=FP32, layout="nn")
-    one = launch(work, reads=[b * m * k * FP32, b * k * n * FP32], writes=[b * m * n * FP32], label="bmm")
-    return make_case(row, "bmm", _split(row, "fwd"), (one,), method=METHOD)
+    form = number_format(row)
+    size = form.itemsize
+    work = Gemm(batch=b, m=m, n=n, k=k, a_bytes=size, b_bytes=size, out_bytes=size, layout="nn")
+    one = launch(work, reads=[b * m * k * size, b * k * n * size], writes=[b * m * n * size], dtype=form.name, pipe=form.pipe, label="bmm")
+    return make_case(row, "bmm", _split(row, "fwd"), (one,), dtype=form.name, method=METHOD)
 
 
 def conv(row: Row) -> Case:
-    direction = row.choice("pass", DIRECTIONS)
-    one = conv_launch(row, itemsize=FP32, layout="nchw", direction=direction, dtype="fp32", pipe="vector", channels=(row.count("c"), row.count("k")))
-    return make_case(row, "conv", _split(row, direction), (one,), method=METHOD)
+    direction, form = row.choice("pass", DIRECTIONS), number_format(row)
+    channels = row.count("c"), row.count("k")
+    one = conv_launch(row, itemsize=form.itemsize, layout="nchw", direction=direction, dtype=form.name, pipe=form.pipe, channels=channels)
+    return make_case(row, "conv", _split(row, direction), (one,), dtype=form.name, method=METHOD)
 
 
 def memory_bound(row: Row) -> Case:
     """Elementwise, softmax and layer norm over rows × cols."""
     op = row.text("op")
     rows, cols, inputs = row.count("rows"), row.count("cols"), row.count("n_inputs")
-    size = rows * cols * FP32
+    form = number_format(row)
+    size = rows * cols * form.itemsize
     if op in ("softmax", "layernorm"):
         kind = {"softmax": "softmax", "layernorm": "layer_norm"}[op]
-        reads = [size] if op == "softmax" else [size, 2 * cols * FP32]
-        one = launch(Rows(kind=kind, rows=rows, cols=cols), reads=reads, writes=[size], label=op)
-        return make_case(row, op, _split(row, "fwd"), (one,), method=METHOD)
+        reads = [size] if op == "softmax" else [size, 2 * cols * form.itemsize]
+        one = launch(Rows(kind=kind, rows=rows, cols=cols, itemsize=form.itemsize), reads=reads, writes=[size], dtype=form.name, label=op)
+        return make_case(row, op, _split(row, "fwd"), (one,), dtype=form.name, method=METHOD)
     instructions, sfu = row.choice("op", ELEMENTWISE)
-    work = Stream(elements=rows * cols, instructions=instructions, sfu=sfu, inputs=inputs)
-    one = launch(work, reads=[size] * inputs, writes=[size], label=op, flop=rows * cols)
-    return make_case(row, "elementwise", _split(row, "fwd"), (one,), method=METHOD)
+    work = Stream(elements=rows * cols, instructions=instructions, sfu=sfu, inputs=inputs, itemsize=form.itemsize)
+    one = launch(work, reads=[size] * inputs, writes=[size], dtype=form.name, label=op, flop=rows * cols)
+    return make_case(row, "elementwise", _split(row, "fwd"), (one,), dtype=form.name, method=METHOD)
 
 
 def model_op(row: Row) -> Case | Skipped:

@@ -274,6 +274,12 @@ def test_unknown_names() -> None:
         load_gpu("")
 
 
+@pytest.mark.parametrize("name", ["x" * 3000, "folder/" + "x" * 3000])
+def test_a_name_that_no_file_can_have(name: str) -> None:
+    with pytest.raises(ArchError, match="unknown GPU"):
+        load_gpu(name)
+
+
 def test_the_users_own_folder(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(("year: 2020", "year: 2020\naliases: [my-alias]"), name="my-gpu.yaml")
     (tmp_path / "other" / "archs").mkdir(parents=True)

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from simgpu.api import simulate
 from simgpu.cli import main
 from simgpu.frontends.operators import OPERATORS, operator_graph, operator_sizes
 from simgpu.report.explain import steps_from_roofline
@@ -64,11 +65,42 @@ def test_help_lists_the_operators(capsys: pytest.CaptureFixture[str]):
         (["gemm", "m=x"], "gemm: 'm=x': expected key=number"),
         (["gemm", "m=1", "m=2"], "gemm: 'm' is given twice"),
         (["conv", "c=6", "h=8", "k=8", "groups=4"], "both must divide evenly"),
+        (
+            ["gemm", "m=8", "n=8", "k=8", "--dtype", "fp8"],
+            "gemm: dtype fp8: A100 SXM4 80GB has no FP8 unit, it would compute in fp16; choose dtype fp16 or another GPU",
+        ),
+        (["relu", "elements=8", "--dtype", "int8"], "relu: dtype int8 quantises convolutions and matrix products only, so this operator runs in fp16"),
+        (["conv", "c=8", "h=8", "k=8", "--dtype", "int4"], "conv: dtype int4 quantises matrix products only, so this operator runs in fp16; choose dtype fp16"),
+        (["attention", "heads=2", "q=8", "d=8", "--dtype", "int8"], "attention: dtype int8 quantises convolutions and matrix products only"),
     ],
 )
 def test_bad_input(arguments, error, capsys: pytest.CaptureFixture[str]):
     assert main(["op", *arguments, "--gpu", "a100"]) == 1
     assert error in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("gpu", "dtype", "expected"),
+    [
+        ("a100", "int8", "624 TFLOP/s (int8, tensor cores)"),
+        ("p4", "int8", "21.8 TFLOP/s (int8, CUDA cores)"),  # dp4a: 20 SMs of 128 lanes, 4 MAC each, at 1.063 GHz
+        ("h100", "fp8", "1.98 PFLOP/s (fp8, tensor cores)"),
+        ("a100", "int4", "312 TFLOP/s (fp16, tensor cores)"),  # the weights are widened first
+    ],
+)
+def test_a_quantised_product_uses_the_unit_of_its_format(gpu, dtype, expected, capsys: pytest.CaptureFixture[str]):
+    assert main(["op", "gemm", "m=256", "n=512", "k=1024", "--gpu", gpu, "--dtype", dtype]) == 0
+    assert f"268 MFLOP / {expected}" in capsys.readouterr().out  # 2 * 256 * 512 * 1024
+
+
+def test_operands_of_a_quantised_product_are_narrow_already():
+    """One kernel, nothing that quantises; A [16, 64] and B [64, 32] in 8 bits, the result in 16."""
+    (product,) = simulate(operator_graph("gemm", {"m": 16, "n": 32, "k": 64}, dtype="int8"), gpu="a100", dtype="int8", runtime="tensorrt").kernels.kernels
+    assert [a.bytes for a in (*product.reads, *product.writes)] == [16 * 64, 64 * 32, 2 * 16 * 32]
+    (weight_only,) = simulate(operator_graph("gemm", {"m": 16, "n": 32, "k": 128}, dtype="int4"), gpu="a100", dtype="int4", runtime="tensorrt").kernels.kernels
+    assert [a.bytes for a in weight_only.reads] == [2 * 16 * 128, 32 * (128 / 2 + 2 + 0.5)]  # for each column a scale and a zero point
+    (fp8,) = simulate(operator_graph("attention", {"heads": 2, "q": 32, "d": 64}, dtype="fp8"), gpu="h100", dtype="fp8", runtime="tensorrt").kernels.kernels
+    assert (fp8.dtype, [a.bytes for a in fp8.reads]) == ("fp8", [2 * 32 * 64] * 3)
 
 
 def test_defaults_follow_other_sizes():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,18 @@ def test_json_on_stdout_is_nothing_but_json(capsys: pytest.CaptureFixture[str]):
     data = json.loads(capsys.readouterr().out)
     assert (data["model"], data["gpu"], data["dtype"], data["runtime"]) == ("squeezenet1_1", "t4", "fp16", "tensorrt")
     assert data["num_kernels"] == len(data["kernels"])
+
+
+def test_a_name_that_no_file_can_have(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main([*RUN, "--json", str(tmp_path / ("y" * 300 + ".json"))]) == 1
+    assert "y.json: cannot be written, file name too long" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+def test_output_that_cannot_be_written():
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-m", "simgpu", *RUN], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "simgpu: the output cannot be written: no space left on device\n")
 
 
 def test_all_files_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

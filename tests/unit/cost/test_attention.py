@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -210,9 +211,11 @@ def test_who_can_decode():
         attention(1, 100, heads=66, kv_heads=1),
         attention(1, 100, heads=8, kv_heads=2, split_keys=False),
     )
-    grouped_heads, single_heads = decodes(t)
+    grouped_heads, wide, single_heads = decodes(t)
     assert grouped_heads.tolist() == [False, False, True, False, False]  # 2 … 32 heads share keys
+    assert wide.tolist() == [False] * 5  # TensorRT-LLM multiplies more heads one by one, unless it is latent attention
     assert single_heads.tolist() == [True, False, True, True, False]
+    assert [x.tolist() for x in decodes(table(latent(100, heads=16), latent(100, heads=128)))] == [[False] * 2, [True] * 2, [False] * 2]
 
 
 @pytest.mark.parametrize(
@@ -269,6 +272,114 @@ def test_decoding_streams_the_cache_within_the_window():
         assert times.duration_s[0] == pytest.approx(times.dram_bytes[0] / 10)
     half = price(attention(1, 1000, **GROUPED), gpu=cold, factors={"decode_stream_fraction": 0.5})
     assert half.duration_s[0] == pytest.approx(2 * (queries + 2 * 1000 * 128 * 2) / 10)
+
+
+# ---- latent attention: all heads share one key of 80 numbers, whose first 64 are the value
+
+
+def latent(keys: int, *, heads: int = 128, batch: int = 1, width: int = 80, value: int = 64, queries: int = 1, **fields: Any):
+    """A kernel of 16 bits; as lowering has it, the keys' operand is only what is no value too."""
+    work = FusedAttention(
+        batch=batch, heads=heads, kv_heads=1, q_len=queries, kv_len=keys, head_dim=width, v_head_dim=value, values_in_keys=True, q_bytes=2, kv_bytes=2
+    )  # fmt: skip
+    rows = batch * heads * queries
+    reads = (rows * width * 2, batch * keys * (width - value) * 2, batch * keys * value * 2)
+    return kernel(work, reads=reads, writes=(rows * value * 2,), **{**TENSOR, **fields})
+
+
+STEP_S = 2 * 64 * 64 * (80 + 64) / (0.8 * 80)  # 64 rows by 64 keys on Hopper's tensor cores, which do 80 FLOP a clock on the toy
+
+
+def wide(*args: Any, gpu: Any = None, factors: dict[str, Any] | None = None, **fields: Any):
+    return price(latent(*args, **fields), gpu=compute_gpu(HOPPER) if gpu is None else gpu, factors=factors)
+
+
+@pytest.mark.parametrize(
+    ("fields", "steps"),
+    [
+        ({"keys": 64, "heads": 64}, 1),
+        ({"keys": 64, "heads": 16}, 1),  # a tile has 64 rows, however few are filled
+        ({"keys": 65, "heads": 64}, 1),  # two blocks of keys on two of 10 SMs
+        ({"keys": 640, "heads": 128}, 2),  # two tiles of rows by 10 blocks on 10 SMs
+        ({"keys": 640, "heads": 64, "batch": 2}, 2),
+        ({"keys": 640, "heads": 32, "queries": 4}, 2),  # 32 heads of 4 queries are 128 rows
+        ({"keys": 704, "heads": 128}, 3),  # 22 blocks: somebody gets a third
+    ],
+)
+def test_blocks_of_keys_are_dealt_evenly(fields, steps):
+    times = wide(**fields)
+    assert times.choice_names() == ["decode, 64 heads a CTA"]
+    assert times.duration_s[0] == pytest.approx(steps * STEP_S)
+
+
+def latent_of_one_cta(keys: int, **fields: Any):
+    made = latent(keys, **fields)
+    return replace(made, work=replace(made.work, split_keys=False))
+
+
+def test_a_library_that_does_not_split_keys_leaves_sms_idle():
+    """One sequence takes as long as ten on 10 SMs."""
+    for batch, steps in ((1, 10), (10, 10), (11, 20)):
+        times = price(latent_of_one_cta(640, heads=64, batch=batch), gpu=compute_gpu(HOPPER))
+        assert (times.choice_names(), times.ctas[0]) == (["decode, 64 heads a CTA"], batch)
+        assert times.duration_s[0] == pytest.approx(steps * STEP_S)
+
+
+def test_a_tile_is_multiplied_whole():
+    assert wide(65, heads=70).executed_flop[0] == 2 * 2 * (2 * 64 * 64 * (80 + 64))
+
+
+def test_a_step_has_a_shortest_time_and_a_cta_a_start():
+    assert wide(640, heads=64, factors={"decode_step_clk": 2 * STEP_S}).duration_s[0] == pytest.approx(2 * STEP_S)
+    # 10 SMs for 20 tiles of one block: with even shares an SM starts three times, once in the midst of a sequence.
+    assert wide(64, heads=64, batch=20, factors={"decode_cta_clk": 7.0}).duration_s[0] == pytest.approx(2 * STEP_S + 3 * 7)
+    # Two CTAs share the keys, so their results are added up.
+    assert wide(128, heads=64, factors={"decode_split_s": 5.0}).duration_s[0] == pytest.approx(STEP_S + 5)
+    assert wide(64, heads=64, factors={"decode_split_s": 5.0}).duration_s[0] == pytest.approx(STEP_S)
+
+
+def test_before_warpgroups_a_smaller_share_of_the_peak():
+    assert wide(64, heads=64, gpu=compute_gpu()).duration_s[0] == pytest.approx(0.8 / 0.5 * STEP_S)
+
+
+@pytest.mark.parametrize(("heads", "tiles"), [(16, 1), (64, 1), (65, 2), (128, 2), (129, 3)])
+def test_the_latent_comes_once_from_dram_and_once_a_tile_from_l2(heads, tiles):
+    cold = memory_gpu(l2={"size_bytes": 1.0}, tensor_cores={"flop_per_clk": FrozenTable({"fp16": LIMITLESS})})
+    times = wide(640, heads=heads, gpu=cold)
+    cache, queries_and_results = 640 * 80 * 2, heads * (80 + 64) * 2
+    assert times.dram_bytes[0] == pytest.approx(cache + queries_and_results)
+    assert times.l2_bytes[0] == pytest.approx(tiles * cache + queries_and_results)
+
+
+@pytest.mark.parametrize(("gpu", "bandwidth_bytes_per_s"), [("h100-sxm5-80gb", 3000e9), ("h200-sxm5-141gb", 4450e9)])
+def test_flash_mla_streams(gpu, bandwidth_bytes_per_s):
+    """FlashMLA's README: up to 3000 GB/s on H800 (H100 with fewer links); H200: 4.45 TB/s, 512 × 16,384 keys, 16 heads (aiconfigurator-core 0.12)."""
+    batch, keys = 512, 16384
+    times = real_mla(gpu, keys, heads=16, batch=batch)
+    assert batch * keys * 576 * 2 / times.duration_s[0] == pytest.approx(bandwidth_bytes_per_s, rel=0.2)
+
+
+def test_flash_mla_computes():
+    """FlashMLA's README: 580, later 660 TFLOP/s on H800 where 128 heads share long keys; the power limit lowers the clock (to 1.6 GHz, they say)."""
+    times = real_mla("h100-sxm5-80gb", 16384, heads=128, batch=128)
+    flop_per_s = 2 * 128 * 128 * 16384 * (576 + 512) / times.duration_s[0]
+    assert 0.75 * 580e12 < flop_per_s < 1.25 * 660e12
+    assert times.clock_hz[0] < 0.96 * load_gpu("h100-sxm5-80gb").clocks.boost_hz
+
+
+def real_mla(gpu: str, keys: int, **fields: Any):
+    work = latent(keys, width=576, value=512, dtype="bf16", **fields)
+    return CostModel().price(KernelGraph([work], [()], distances=[(np.inf,) * 3]), load_gpu(gpu))
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("h100-sxm5-80gb", "bf16"), ("a100-sxm4-80gb", "bf16"), ("v100-sxm2-16gb", "fp16")])
+def test_latent_attention_never_gains_by_more_work(name, dtype):
+    for heads in (8, 64, 128):
+        for batch in (1, 8, 100):
+            works = [latent(keys, heads=heads, batch=batch, width=576, value=512, dtype=dtype) for keys in (1, 64, 65, 500, 1000, 4096, 100_000)]
+            times = CostModel().price(KernelGraph(works, [()] * len(works), distances=[(np.inf,) * 3] * len(works)), load_gpu(name))
+            assert np.all(np.diff(times.duration_s) >= -1e-4 * times.duration_s[1:]), (heads, batch, times.duration_s)
+            assert np.all(times.duration_s >= times.own_roofline_s * (1 - 1e-9))
 
 
 # ---- real GPUs

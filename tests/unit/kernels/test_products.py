@@ -41,9 +41,9 @@ def test_a_linear_layer_folds_its_leading_axes():
 
 
 def test_weights_of_few_bits():
-    kernel = only(run(lambda b: b.linear(b.input("x", (4, 8)), 16, name="fc"), gpu="a100", dtype="int4"))
+    kernel = only(run(lambda b: b.linear(b.input("x", (4, 256)), 16, name="fc"), gpu="a100", dtype="int4"))
     assert (kernel.work.a_bytes, kernel.work.b_bytes, kernel.work.out_bytes) == (2, 0.5, 2)
-    assert reads(kernel)[1] == ("fc.weight", 64)
+    assert reads(kernel)[1] == ("fc.weight", 16 * 256 / 2 + 32 * (2 + 0.5))  # 32 groups of 128, each with a scale and a zero point
     assert (kernel.dtype, kernel.pipe) == ("fp16", "tensor")
 
 
@@ -207,6 +207,38 @@ def test_decode_reads_the_cache_of_few_heads():
     kernel = only(run(decode, gpu="a100", dtype="fp16"), FusedAttention)
     assert (kernel.work.q_len, kernel.work.kv_len, kernel.work.kv_heads, kernel.work.window) == (1, 100, 2, 30)
     assert kernel.label == "attention decode"
+
+
+def test_values_within_the_keys_are_read_with_them():
+    """Latent attention: keys of 12 numbers for 100 positions of 2 sequences, in 2 B each; the first 8 of the 12 are the value."""
+
+    def decode(b: Builder) -> Tensor:
+        k = b.state("k", (2, 1, 100, 12))
+        return b.attention(b.input("q", (2, 8, 1, 12)), k, b.slice(k, 0, 8, axis=-1))
+
+    kernel = only(run(decode, gpu="a100", dtype="fp16"), FusedAttention)
+    assert kernel.work.values_in_keys
+    assert reads(kernel) == [("q", 2 * 8 * 12 * 2), ("k", 2 * 100 * 4 * 2), ("k", 2 * 100 * 8 * 2)]
+
+
+def test_keys_and_values_side_by_side_are_read_both():
+    """One matrix makes both: they lie in one buffer, but are different numbers."""
+
+    def both(b: Builder) -> Tensor:
+        k, v = b.split(b.input("kv", (2, 1, 100, 12)), (6, 6), axis=-1)
+        return b.attention(b.input("q", (2, 8, 1, 6)), k, v)
+
+    kernel = only(run(both, gpu="a100", dtype="fp16"), FusedAttention)
+    assert not kernel.work.values_in_keys
+    assert [size for _, size in reads(kernel)] == [2 * 8 * 6 * 2, 2 * 100 * 6 * 2, 2 * 100 * 6 * 2]
+
+
+def test_values_that_are_the_keys_are_read_once():
+    def same(b: Builder) -> Tensor:
+        k = b.state("k", (2, 1, 100, 12))
+        return b.attention(b.input("q", (2, 8, 1, 12)), k, k)
+
+    assert sum(size for name, size in reads(only(run(same, gpu="a100", dtype="fp16"), FusedAttention)) if name == "k") == 2 * 100 * 12 * 2
 
 
 def test_a_recurrent_layer_is_one_product_and_a_chain_of_steps():

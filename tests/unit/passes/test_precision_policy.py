@@ -115,8 +115,8 @@ def test_weight_only_policies_quantise_matrices_only():
     x = b.relu(b.conv(b.input("x", (1, 8, 4, 4)), 8, 3, name="conv"))
     x = b.linear(b.flatten(x), 16, name="fc")
     graph = run(b.build(x), "int4")
-    assert (graph["conv.weight"].dtype, graph["fc.weight"].dtype, graph["fc.bias"].dtype, graph["flatten"].dtype) == ("fp16", "int4", "fp16", "fp16")
-    assert graph["fc.weight"].bytes == 16 * 128 // 2
+    assert (graph["conv.weight"].dtype, graph["fc.weight"].dtype, graph["fc.bias"].dtype, graph["flatten"].dtype) == ("fp16", "int4_g128", "fp16", "fp16")
+    assert graph["fc.weight"].bytes == 16 * 128 // 2 + 16 * 2 + 16 // 2  # of each of 16 rows: 128 weights, a scale of 2 B, a zero point of 4 bits
 
 
 def test_a_table_that_is_also_looked_up_stays_wide():

@@ -9,11 +9,13 @@ import pytest
 from simgpu.arch.loader import load_gpu
 from simgpu.errors import OptionError
 from simgpu.frontends.builder import Builder
+from simgpu.frontends.config import load_config
 from simgpu.frontends.zoo import load_zoo
 from simgpu.graph.ir import Graph, Tensor
 from simgpu.kernels.kernel import KernelGraph
 from simgpu.kernels.lower import lower
 from simgpu.ops.registry import op_macs, supported_ops
+from simgpu.passes.fused import algorithmic_flop
 from simgpu.passes.gradients import GRADIENTS, NO_GRADIENT
 from simgpu.passes.pipeline import check, prepare
 from simgpu.passes.training import training_step
@@ -86,6 +88,71 @@ def test_attention_and_norms():
     norms = [op for op in graph.ops if op.type in ("NormGrad", "NormParamGrad")]
     assert [(op.type, len(op.outputs)) for op in norms] == [("NormGrad", 1), ("NormParamGrad", 2)]
     assert sum(op.name.startswith(("q/", "k/", "v/")) and op.type == "Add" for op in graph.ops) == 2  # three paths into the norm
+
+
+def scattered(kind: str, **attrs: str | int) -> tuple[Graph, Builder]:
+    """Three rows of four numbers put into six rows; both come from layers of their own."""
+    b = Builder("toy")
+    data = b.linear(b.input("x", (6, 5)), 4, bias=False, name="data")
+    updates = b.linear(b.input("y", (3, 5)), 4, bias=False, name="updates")
+    places = b.constant("places", (3, 1) if kind == "ScatterND" else (3, 4), dtype="int64")
+    return step(b.op(kind, data, places, updates, name="scatter", **attrs), b), b
+
+
+@pytest.mark.parametrize(("kind", "back"), [("ScatterND", "GatherND"), ("ScatterElements", "GatherElements")])
+def test_what_was_scattered_is_gathered(kind, back):
+    """Added: the data's gradient is the output's. Put in their place: those rows of it are zero."""
+    added, _ = scattered(kind, reduction="add")
+    (gather,) = backward(added, "scatter")
+    gradient = gather[1][0]
+    assert gather == (back, (gradient, "places"))
+    assert ("Gemm", (gradient, "x")) in backward(added, "data")
+    replaced, _ = scattered(kind)
+    assert backward(replaced, "scatter") == [(back, (gradient, "places")), (kind, (gradient, "places", "scatter/backward/zero"))]
+    assert {op.type: replaced[op.outputs[0]].shape for op in replaced.ops if op.name.startswith("scatter/backward/")} == {back: (3, 4), kind: (6, 4)}
+    assert ("Gemm", (f"scatter/backward/{kind}", "x")) in backward(replaced, "data")
+    assert all(op.attrs.get("reduction") is None for op in replaced.ops)
+
+
+def test_scattering_a_maximum_has_no_known_gradient():
+    graph, _ = scattered("ScatterND", reduction="max")
+    assert "training: no gradient is known for ScatterND with reduction max; nothing flows back through them" in graph.assumptions
+
+
+def test_scattered_bytes():
+    """Rows gathered back: 3 of 4 numbers, read and written, and 3 places of 8 B. Zeros put in: 6 rows copied."""
+    graph, _ = scattered("ScatterND")
+    kernels = {k.name: k for k in lower(prepare(graph, gpu=load_gpu("a100")), gpu=load_gpu("a100"), precision="fp32", runtime="eager").kernels}
+    gather, zeros = kernels["scatter/backward/GatherND"], kernels["scatter/backward/ScatterND"]
+    assert (sum(a.bytes for a in gather.writes), sorted(a.bytes for a in gather.reads)) == (3 * 4 * 4, [3 * 8, 64])
+    assert (sum(a.bytes for a in zeros.writes), sorted(a.bytes for a in zeros.reads)) == (6 * 4 * 4, [4, 3 * 8, 6 * 4 * 4])
+
+
+def test_the_chosen_get_their_gradients_back():
+    b = Builder("toy")
+    values, _ = b.ops("TopK", (b.linear(b.input("x", (2, 5)), 8, name="fc"),), name="top", num_outputs=2, axis=-1, k=3)
+    ((kind, inputs),) = backward(step(values, b), "top")
+    assert (kind, inputs[1]) == ("EmbeddingGrad", "top:1")
+
+
+@pytest.mark.parametrize("family", ["mixtral", "deepseek_v3"])
+def test_every_weight_of_a_mixture_of_experts_is_trained(family):
+    """Router, experts and what comes before them; the experts' products cost twice in the backward pass what they cost forward."""
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2, "intermediate_size": 24, "vocab_size": 40}
+    experts = {"num_local_experts": 4, "num_experts_per_tok": 2, "max_position_embeddings": 64}
+    latent = {"q_lora_rank": 8, "kv_lora_rank": 8, "qk_nope_head_dim": 4, "qk_rope_head_dim": 4, "v_head_dim": 4, "moe_intermediate_size": 8}
+    latent |= {"n_routed_experts": 4, "n_shared_experts": 1, "first_k_dense_replace": 0}
+    config = {"model_type": family, **sizes, **experts, **(latent if family == "deepseek_v3" else {})}
+    graph = load_config(config, batch=2, seq_len=8)
+    trained = training_step(graph)
+    check(trained)
+    assert not [note for note in trained.assumptions if "no gradient" in note]
+    updated = {t for t in trained.ops[-1].inputs if trained[t].kind == "weight"}
+    assert updated == {t.name for t in graph.weights}
+    work = Counter()
+    for op in trained.ops:
+        work[op.type] += algorithmic_flop(trained, op)
+    assert work["GroupedLinearDataGrad"] == work["GroupedLinearWeightGrad"] == work["GroupedLinear"]
 
 
 def test_every_parameter_is_updated_once_and_has_its_state():

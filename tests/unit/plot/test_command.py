@@ -25,7 +25,7 @@ def test_one_picture_and_a_row_for_each_run(tmp_path: Path, capsys: pytest.Captu
     ("arguments", "message"),
     [
         (["alexnet", "--gpu", "v100", "-o", "x.gif"], "x.gif: '.gif' says no picture format, expected .png, .svg, .pdf\n"),
-        (["alexnet", "--gpu", "v100", "--theme", "drak"], "unknown theme 'drak', expected light or dark; did you mean 'dark'?\n"),
+        (["alexnet", "--gpu", "v100", "--theme", "drak"], "unknown theme 'drak', expected light, dark, print; did you mean 'dark'?\n"),
         (["alexnet", "--gpu", "v100", "--gpu", "v100"], "--gpu v100: given twice; name each once\n"),
         (["alexnet", "--gpu", "v100", "-o", "no/such/x.png"], "no/such/x.png: cannot be written, the folder"),
         (["alexnte", "--gpu", "v100"], "did you mean 'alexnet'"),

@@ -6,19 +6,21 @@ import dataclasses
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.patches import StepPatch
 from matplotlib.text import Text
 
 from simgpu.cost.times import KernelTimes
 from simgpu.errors import OptionError
 from simgpu.kernels.kernel import Access, Conv, Gemm, Kernel, KernelGraph, Stream
 from simgpu.memory.footprint import Footprint
-from simgpu.plot import breakdown, compare, roofline, style, timeline
+from simgpu.plot import breakdown, compare, roofline, style, time_roofline, timeline
 from simgpu.plot.labels import LabelLayer
 from simgpu.report import palette
 from simgpu.report.layers import layer_rows
@@ -122,6 +124,8 @@ def test_alike_kernels_are_one_point_and_copies_have_none(report: Report):
     assert convs.l2_intensity_flop_per_byte == 800 / 40
     assert convs.rate_flop_per_s == 800 / 4
     assert convs.time_fraction == 8 / 14
+    # 40 FLOP/B × 10 B/s; 0.5 × 10; the math of the linear layer takes as long as its bytes
+    assert [p.roof_flop_per_s for p in points] == pytest.approx([400, 5, 100])
 
 
 @pytest.mark.parametrize(
@@ -224,12 +228,13 @@ def words(ax: Axes) -> str:
     return "\n".join(t.get_text() for t in figure.findobj(Text))
 
 
-@pytest.mark.parametrize("look", ["light", "dark"])
+@pytest.mark.parametrize("look", palette.THEMES)
 @pytest.mark.parametrize(
     "draw",
     [
         lambda r, look: roofline.plot_roofline(r, theme=look),
         lambda r, look: roofline.plot_roofline([r, r], theme=look),
+        lambda r, look: time_roofline.plot_time_roofline(r, theme=look),
         lambda r, look: timeline.plot_timeline(r, theme=look),
         lambda r, look: timeline.plot_timeline(r, theme=look, window_s=(2.0, 9.0)),
         lambda r, look: timeline.plot_utilisation(r, theme=look),
@@ -241,6 +246,7 @@ def words(ax: Axes) -> str:
 def test_each_axis_says_its_unit_and_everything_draws(report: Report, draw, look):
     ax = draw(report, look)
     assert re.search(r"\[(FLOP per byte of DRAM traffic|s)\]", ax.get_xlabel())
+    assert ax.get_ylabel() or ax.get_yticklabels()
     ax.get_figure(root=True).set_dpi(60)
     assert faults(ax) == []
 
@@ -254,6 +260,26 @@ def test_the_bars_of_the_waterfall_are_its_steps(report: Report):
     assert bars[-2:] == [(14, 1), (0, 15)]
     assert "21% of the peak" in words(ax)  # 3.1 of 15 s
     assert {"+ 2 s", "− 500 ms"} <= {text.get_text() for text in ax.texts}
+
+
+def test_over_time_each_kernel_is_as_wide_as_its_time(report: Report):
+    ax = time_roofline.plot_time_roofline(report)
+    bars = [(bar.get_x(), bar.get_width(), bar.get_y() + bar.get_height()) for bar in ax.patches[:3]]
+    assert np.array(bars) == pytest.approx(np.array([(0, 3, 10 / 3 / 1e9), (3, 2, 50 / 1e9), (5, 8, 200 / 1e9)]))  # in GFLOP/s
+    (roof,) = (patch for patch in ax.patches if isinstance(patch, StepPatch))
+    assert roof.get_data().values == pytest.approx([5 / 1e9, 100 / 1e9, 400 / 1e9])
+    assert roof.get_data().edges == pytest.approx([0, 3, 5, 13])
+    assert ax.get_xlim() == (0, 15)
+    said = words(ax)
+    for word in ("*.conv ×2  50%", "head.fc  50%", "no arithmetic", "no kernel runs", "reach 54% of their roofline"):
+        assert word in said, word  # 3 × 2/3 + 2 × 1/2 + 8 × 1/2 = 7 of 13 s
+
+
+def test_over_time_without_arithmetic_nothing_is_claimed(report: Report):
+    idle = dataclasses.replace(report, kernels=KernelGraph([dataclasses.replace(k, flop=0.0) for k in KERNELS], report.kernels.deps))
+    ax = time_roofline.plot_time_roofline(idle)
+    assert faults(ax) == []
+    assert "no arithmetic" in words(ax)
 
 
 def test_the_bars_of_the_layers_are_their_times(report: Report):
@@ -377,11 +403,17 @@ def test_text_and_data_stand_out(look: palette.Theme):
     assert set(look.families) == set(palette.FAMILY_NAMES)
 
 
+@pytest.mark.parametrize("colours", [palette.THEMES["print"].series, tuple(palette.THEMES["print"].families.values())], ids=["series", "families"])
+def test_on_paper_colours_are_told_apart_in_grey(colours: tuple[str, ...]):
+    grey = sorted(luminance(color) for color in colours)
+    assert all((b + 0.05) / (a + 0.05) >= 1.2 for a, b in pairwise(grey))
+
+
 # ---- bad input
 
 
 def test_an_unknown_theme_is_refused():
-    with pytest.raises(OptionError, match=r"unknown theme 'drak', expected light or dark; did you mean 'dark'\?"):
+    with pytest.raises(OptionError, match=r"unknown theme 'drak', expected light, dark, print; did you mean 'dark'\?"):
         style.theme_named("drak")
 
 

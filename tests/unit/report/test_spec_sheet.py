@@ -8,7 +8,8 @@ import re
 import pytest
 
 from simgpu.arch.loader import gpu_names, load_gpu, override_gpu
-from simgpu.report.spec_sheet import fallbacks, format_gpu, format_gpus, gpu_to_dict, peaks
+from simgpu.cost.calibration import shipped_calibration
+from simgpu.report.spec_sheet import factor_origins, fallbacks, format_gpu, format_gpus, gpu_to_dict, peaks
 from tests.toys import toy_gpu
 
 
@@ -107,3 +108,27 @@ def test_the_table_of_gpus() -> None:
         "\n"
         "4 GPUs in 4 generations. `simgpu gpu NAME` has the spec sheet and the sources.\n"
     )
+
+
+def test_a_sheet_says_which_generation_the_factors_come_from() -> None:
+    for name, lines in {
+        "v100": ("Generation      Volta, ", "Fitted on       v100-pcie-32gb, v100-sxm2-16gb"),
+        "rtx-5090": (
+            "Generation      Blackwell GB20x, none of its own",
+            "Inherited       ",
+            " from Ada, ",
+            "no GPU of this generation: its relatives stand in",
+        ),
+        "gtx-480": ("Generation      Fermi, ", " from Maxwell"),
+    }.items():
+        sheet = format_gpu(load_gpu(name))
+        assert "Factors that no datasheet states" in sheet
+        for line in lines:
+            assert line in sheet, (name, line)
+
+
+def test_factors_are_counted_once() -> None:
+    origins = factor_origins(load_gpu("b200"))
+    assert (origins.generation, origins.inherits, origins.fitted_on) == ("Blackwell GB100", ("Hopper", "Ampere GA100"), ())
+    assert sum(origins.factors.values()) == len(shipped_calibration().parameters)
+    assert gpu_to_dict(load_gpu("b200"))["derived"]["calibration"]["inherits"] == ["Hopper", "Ampere GA100"]

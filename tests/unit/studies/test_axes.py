@@ -36,6 +36,8 @@ def test_points(name: str, text: str, points: tuple[object, ...]):
 def test_numbers_of_python_are_in_si():
     assert axis("dram.bandwidth", np.array([1e12, 2e12])).points == (1e12, 2e12)
     assert axis("batch", [1, 8]).points == (1, 8)
+    assert axis("batch", 8).points == (8,)
+    assert axis("sm.count", np.int64(100)).points == (100,)
     assert axis("l2.size", ["40 MiB", 1e6]).points == (40 * 2**20, 1e6)
 
 

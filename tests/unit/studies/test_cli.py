@@ -59,6 +59,18 @@ def test_a_table_and_what_is_drawn_of_it(tmp_path: Path, capsys: pytest.CaptureF
     assert "a.csv is finished already, nothing was computed" in capsys.readouterr().err
 
 
+def test_curves_over_the_batch_and_lines_of_equal_latency(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    curves, lines = tmp_path / "curves.svg", tmp_path / "lines.svg"
+    assert main(["whatif", "alexnet", "--vary", "gpu=t4,v100", "--vary", "batch=1,4", "--latency-throughput", str(curves), "--top", "0"]) == 0
+    assert main([*WHATIF, *VARY, "--vary", "dtype=fp16,fp32", "--iso", str(lines), "--theme", "print", "--top", "0"]) == 0
+    assert capsys.readouterr().err.splitlines() == [f"wrote {curves}", f"wrote {lines}"]
+    study = tmp_path / "study.yaml"
+    study.write_text("model: [alexnet, squeezenet1_1]\ngpu: t4\nbatch: [1, 4]\n")
+    again = tmp_path / "again.pdf"
+    assert main(["sweep", str(study), "--latency-throughput", str(again), "--top", "0"]) == 0
+    assert again.read_bytes().startswith(b"%PDF")
+
+
 def test_what_would_it_take(capsys: pytest.CaptureFixture[str]):
     assert main([*WHATIF, "--batch", "64", "--target", "20 ms"]) == 0
     out = capsys.readouterr().out
@@ -86,6 +98,10 @@ def test_a_study_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("model: gpt2\ngpu: t4\nseq_len: 8\n", "output; write it under 'options', or under 'vary' if it varies"),
+        ("model: alexnet\ngpu: t44\nvary: {sm.count: 1:2:1}\n", "s.yaml: unknown GPU 't44'; did you mean 't4'?"),
+        ("model: alexnet\ngpu: t4\nset: {power.tdp: 500 GB}\nbatch: [1, 2]\n", "s.yaml:3:18: power.tdp: '500 GB' has the unit 'GB', expected W"),
+        ("model: alexnet\ngpu: t4\nvary: {dram.bandwidth: 0..4 TB/s:4}\n", "s.yaml:3:24: dram.bandwidth: expected at least 1 B/s, got 0 B/s"),
         ("model: alexnet\ngpu: t4\nvari: {sm.count: 1:2:1}\n", r"s.yaml:3:1: unknown key 'vari', expected model, gpu"),
         ("model: alexnet\ngpu: t4\nvary: {sm.cuont: 1:2:1}\n", "s.yaml:3:18: sm.cuont: nothing of that name can vary"),
         ("model: alexnet\ngpu: t4\nvary:\n  dram.bandwidth: [1e12, 2e12]\n", "s.yaml:4:19: dram.bandwidth=1000000000000.0,2000000000000.0: has no unit"),
@@ -129,6 +145,9 @@ def test_study_files_with_mistakes(text: str, message: str, tmp_path: Path, caps
         (["--vary", "sm.count=10,20", "--jobs", "0"], "jobs: expected 1 process or more, got 0"),
         (["--vary", "sm.count=10,20", "--map", "m.gif"], "'.gif' says no picture format"),
         (["--vary", "sm.count=10,20", "--map", "m.png"], "--map: sm.count varies, expected two numbers"),
+        (["--vary", "sm.count=10,20", "--vary", "dtype=fp16,fp32", "--iso", "m.png"], "--iso: sm.count, dtype vary, expected two numbers"),
+        (["--vary", "sm.count=10,20", "--latency-throughput", "m.png"], "--latency-throughput: the batch does not vary; add --vary batch=1,2,4,8,16,32"),
+        (["--vary", "sm.count=10,20", "--pareto", "area,latnecy", "m.png"], "did you mean 'latency'?"),
         (["--vary", "dtype=fp16,fp32", "--plot", "m.png"], "--plot: dtype varies, expected a number among it"),
         (["--vary", "sm.count=10,20", "--plot", "m.png", "--value", "latencey"], "latencey: no such column"),
         (["--vary", "sm.count=10,20", "--plot", "m.png", "--map", "m.png"], "m.png: two outputs have this name"),

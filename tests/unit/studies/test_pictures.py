@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,11 +11,15 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection, QuadMesh
 from matplotlib.colors import to_rgb
+from matplotlib.contour import ContourSet
 
 from simgpu import plot
+from simgpu.plot.latency_throughput import curves_of_columns, curves_of_reports
 from simgpu.plot.quantities import scaled
 from simgpu.report.palette import THEMES
 from simgpu.report.study import Lever, Rung
+from tests.pictures import faults, written
+from tests.runs import three_kernels
 
 
 def lever(field: str, low_s: float, high_s: float, elasticity: float) -> Lever:
@@ -39,6 +44,14 @@ RUNGS = (
     Rung(gpu="Tesla New X 16GB", year=2010, dtype="fp16", latency_s=0.25, throughput_per_s=40.0, gains=GAINS),
 )
 
+BATCHES = {
+    "gpu": np.array(["fast", "slow", "fast", "slow", "fast"], dtype=object),
+    "batch": np.array([8, 1, 1, 4, 2]),
+    "latency_s": np.array([4e-3, 4e-3, 1e-3, 8e-3, 1e-3]),
+    "throughput_per_s": np.array([2000.0, 250, 1000, 500, 2000]),
+    "fits": np.array([False, True, True, True, True]),
+}
+
 PICTURES: dict[str, Callable[[str], Axes]] = {
     "tornado": lambda theme: plot.plot_tornado(LEVERS, subtitle="net on gpu", theme=theme),
     "bottlenecks": lambda theme: plot.plot_bottlenecks(X, Y, BOUND, LATENCY, subtitle="net on gpu", theme=theme),
@@ -48,6 +61,8 @@ PICTURES: dict[str, Callable[[str], Axes]] = {
     ),
     "sweep": lambda theme: plot.plot_sweep(COLUMNS, "batch", series="dtype", theme=theme),
     "one curve": lambda theme: plot.plot_sweep({name: values[:3] for name, values in COLUMNS.items()}, "batch", theme=theme),
+    "latency and throughput": lambda theme: plot.plot_latency_throughput(curves_of_columns(BATCHES, ["gpu"]), subtitle="net", theme=theme),
+    "lines of equal latency": lambda theme: plot.plot_iso(X, Y, "latency_s", {"one": LATENCY, "other": 0.8 * LATENCY}, theme=theme),
     "ladder": lambda theme: plot.plot_ladder(RUNGS, theme=theme),
 }
 
@@ -61,11 +76,8 @@ def test_every_picture_has_units_and_the_colours_of_its_theme(name: str, theme: 
     assert to_rgb(figure.get_facecolor()) == to_rgb(THEMES[theme].background)
     assert ax.get_xlabel() or ax.get_xticklabels()
     assert ax.get_ylabel() or ax.get_yticklabels()
-    figure.draw_without_rendering()
-    frame = figure.bbox
-    for text in ax.texts:
-        box = text.get_window_extent()
-        assert frame.x0 - 1 <= box.x0 and box.x1 <= frame.x1 + 1, text.get_text()
+    figure.set_dpi(60)
+    assert faults(ax) == []
 
 
 def test_the_same_picture_is_the_same_file(tmp_path: Path):
@@ -117,6 +129,56 @@ def test_curves_run_along_the_field():
     assert legend is not None and [text.get_text() for text in legend.get_texts()] == ["fp16", "fp32"]
     one = PICTURES["one curve"]("light").get_legend()
     assert one is not None and {text.get_text() for text in one.get_texts()} == {"bound by compute", "bound by host launch", "bound by DRAM"}
+
+
+def test_throughput_over_latency_is_what_the_table_says():
+    ax = PICTURES["latency and throughput"]("light")
+    curves = [(line.get_xdata().tolist(), line.get_ydata().tolist()) for line in ax.lines if line.get_linestyle() != "None"]
+    assert curves == [([1, 1, 4], [1000, 2000, 2000]), ([4, 8], [250, 500])]  # by batch, not in the order of the rows
+    hollow = [line.get_xdata().tolist() for line in ax.lines if line.get_markerfacecolor() == THEMES["light"].background and len(line.get_xdata())]
+    assert hollow == [[4]]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("latency [ms]", "throughput [samples/s]")
+    legend = ax.get_legend()
+    assert legend is not None and [text.get_text() for text in legend.get_texts()] == ["fast", "slow", "does not fit the memory"]
+    assert sorted(text.get_text() for text, _ in written(ax) if text.get_fontsize() == 7.5) == ["1", "1", "2", "4", "8"]
+
+
+def test_throughput_over_latency_of_reports():
+    reports = [dataclasses.replace(three_kernels(), batch=batch, dtype=dtype) for dtype in ("fp16", "fp32") for batch in (4, 2)]
+    (half, whole) = curves_of_reports(reports)
+    assert (half.name, half.batch.tolist(), half.latency_s.tolist(), half.throughput_per_s.tolist()) == ("fp16", [2, 4], [8, 8], [2 / 8, 4 / 8])
+    ax = plot.plot_latency_throughput(reports)
+    assert faults(ax) == []
+    assert "net · Toy · eager · numbers: the batch" in {text.get_text() for text, _ in written(ax)}
+    assert whole.name == "fp32" and whole.fits.all()
+
+
+def test_lines_of_equal_value_run_where_the_table_has_it():
+    x, y = ("sm.count", np.array([10.0, 20.0, 40.0])), ("sm.max_blocks", np.array([1.0, 2.0]))
+    ax = plot.plot_iso(x, y, "latency_s", {"": np.array([[1.0, 2, 4], [1, 2, 4]])}, levels=[3.0, 1.5])
+    (contours,) = (one for one in ax.collections if isinstance(one, ContourSet))
+    assert contours.levels.tolist() == [1.5, 3]
+    for path, value in zip(contours.get_paths(), (15, 30), strict=True):  # midway between the designs
+        assert np.asarray(path.vertices)[:, 0] == pytest.approx(value)
+    assert ax.get_title(loc="left") == "" and ax.get_xlim() == (10, 40)
+    assert {"1.5 s", "3 s"} <= {text.get_text() for text, _ in written(ax)}
+
+
+def test_ten_thousand_designs_are_drawn_in_time():
+    rng = np.random.default_rng(0)
+    area, bounds = rng.uniform(100, 800, 10_000), np.array(["compute", "DRAM", "L2"], dtype=object)[rng.integers(0, 3, 10_000)]
+    latency = 1 / area * rng.uniform(1, 3, 10_000)
+    order = np.argsort(area)
+    front = order[np.minimum.accumulate(latency[order]) == latency[order]]
+    names = [f"{i} · 2.04 TB/s" for i in front.tolist()]
+    ax = plot.plot_pareto(("die_area_estimate_mm2", area), ("latency_s", latency), bounds, front, names)
+    assert sum(len(one.get_offsets()) for one in ax.collections if isinstance(one, PathCollection)) == 10_000 + len(front)
+    assert faults(ax) == []
+    cells = ("sm.count", np.arange(20.0, 120)), ("dram.bandwidth_bytes_per_s", np.geomspace(1e11, 1e13, 100))
+    grid = 1 / cells[0][1][None, :] + 1e10 / cells[1][1][:, None]
+    assert faults(plot.plot_bottlenecks(*cells, bounds.reshape(100, 100), grid)) == []
+    assert faults(plot.plot_heatmap(*cells, ("latency_s", grid))) == []
+    assert faults(plot.plot_iso(*cells, "latency_s", {"": grid})) == []
 
 
 def test_ladder_steps_are_the_factors():

@@ -173,7 +173,7 @@ def test_another_study_is_not_continued(tmp_path: Path):
         ({"model": None, "vary": {"model": "alexnet,resnet51"}}, ModelError, "resnet51"),
         ({"model": None}, OptionError, "model: missing, expected one, or several that vary"),
         ({"vary": {"gpu": "t4,a100"}}, OptionError, "gpu: is given and varies; give it once"),
-        ({"vary": {"sm.count": "0,1"}}, ArchError, "sm.count: expected at least 1 everywhere"),
+        ({"vary": {"sm.count": "0,1"}}, ArchError, "sm.count: expected at least 1, got 0"),
         ({"vary": {"sm.count": "8,16"}, "overrides": {"sm.count": 4}}, OptionError, "sm.count: is set and varies"),
         ({"vary": {"dram.bandwidth": "1,2 TB/s", "dram.clock": "1,2 GHz"}}, ArchError, "follows from dram.clock"),
         ({"vary": {"nvlink.lanes": "1,2"}}, ArchError, "nvlink"),

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from simgpu.arch.loader import load_gpu
+from simgpu.cost.model import CostModel
 from simgpu.errors import DataError
 from simgpu.kernels.kernel import Collective, Conv, FusedAttention, Gemm, Recurrent, Rows, Stream
 from simgpu.validation.formats.experts import expert_loads
-from simgpu.validation.kernels import Case, case_graph, load_cases
+from simgpu.validation.kernels import Case, case_graph, load_cases, on_units_of, price_cases
 
 Write = Callable[..., Path]
 
@@ -143,6 +145,26 @@ def test_decode_sees_what_its_window_lets_it(table: Write) -> None:
     assert aliased.launches[1].distances[2] == 0.0  # that collector's values alias the keys, so they are in L2
 
 
+AI_MLA = "source,gpu,version,op_name,mla_dtype,kv_cache_dtype,num_heads,batch_size,isl,step,time_ms"
+
+
+def test_latent_attention_reads_each_cached_number_once(table: Write) -> None:
+    new, old = load_cases(
+        table(
+            AI_MLA,
+            "a,h100-sxm5-80gb,1.3,mla_generation,bfloat16,bfloat16,16,2,1,99,0.02",
+            "a,l40s,1.0.0,mla_generation,bfloat16,bfloat16,16,2,1,99,0.02",
+        )
+    ).cases
+    rope, attention = new.kernels
+    assert rope.reads[0].bytes == 2 * (16 * 64 + 576) * 2  # of each head the 64 rotated numbers, and the new latent
+    assert [a.bytes for a in attention.reads] == [2 * 16 * 576 * 2, 2 * 100 * 64 * 2, 2 * 100 * 512 * 2]
+    assert attention.write_bytes == 2 * 16 * 512 * 2
+    assert attention.flop == 2 * 2 * 16 * 100 * (576 + 512)
+    assert [case.kernels[1].work.split_keys for case in (new, old)] == [True, False]  # type: ignore[union-attr]
+    assert (new.family, new.dtype, new.mode) == ("mla_decode", "bf16", "decode")
+
+
 AI_MOE = "source,gpu,kernel_source,dtype,num_tokens,hidden_size,inter_size,topk,num_experts,moe_tp_size,moe_ep_size,distribution,time_ms"
 
 
@@ -207,3 +229,60 @@ def test_unknown_table_names_the_nearest(table: Write) -> None:
         load_cases(table("source,gpu,batch,m,n,k", "s,t4,3,10,20,30"))
     with pytest.raises(DataError, match=r"'time_us' is not read: times are milliseconds in 'time_ms'"):
         load_cases(table("source,gpu,batch,m,n,k,time_us", "s,t4,3,10,20,30,1"))
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("source,gpu,dtype_in,tensor_core,m,n,k,bias,time_ms", "lab,a100,{},64,128,256,no,1"),
+        ("source,gpu,dtype_in,tensor_core,batch,m,n,k,time_ms", "lab,a100,{},2,64,128,256,1"),
+        ("source,gpu,dtype_in,tensor_core,m,n,k,time_ms", "lab,a100,{},64,128,256,1"),
+        ("source,gpu,dtype_in,tensor_core,pass,n,c,h,w,k,r,s,stride_h,stride_w,h_out,w_out,time_ms", "lab,a100,{},fwd,1,64,8,8,64,3,3,1,1,8,8,1"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("words", "dtype", "pipe", "itemsize"),
+    [
+        ("fp32,no", "fp32", "vector", 4),
+        ("fp32,yes", "tf32", "tensor", 4),
+        ("fp16,yes", "fp16", "tensor", 2),
+        ("fp16,no", "fp16", "vector", 2),
+        (",", "fp32", "vector", 4),
+    ],
+)
+def test_own_tables_may_be_in_any_format(table: Write, header: str, row: str, words: str, dtype: str, pipe: str, itemsize: int) -> None:
+    case = one(table(header, row.format(words)))
+    (kernel,) = case.kernels
+    assert (case.dtype, kernel.dtype, kernel.pipe) == (dtype, dtype, pipe)
+    elements = kernel.write_bytes / itemsize
+    assert elements == (64 * 64 if case.family == "conv" else 2 * 64 * 128 if case.family == "bmm" else 64 * 128)
+
+
+def test_an_unknown_format_is_named(table: Write) -> None:
+    with pytest.raises(DataError, match=r"row 2, column 'dtype_in': unknown 'fp13', expected one of fp32, tf32, bf16, fp16"):
+        load_cases(table("source,gpu,dtype_in,m,n,k,bias,time_ms", "lab,a100,fp13,1,1,1,no,1"))
+
+
+def test_rows_of_elements_in_half_precision(table: Write) -> None:
+    header = "source,gpu,dtype_in,op,rows,cols,n_inputs,time_ms"
+    for op, reads in (("gelu", 1), ("add", 2), ("softmax", 1)):
+        (kernel,) = one(table(header, f"lab,a100,fp16,{op},10,20,{reads},1")).kernels
+        assert (kernel.read_bytes, kernel.write_bytes, kernel.pipe) == (reads * 10 * 20 * 2, 10 * 20 * 2, "vector")
+
+
+@pytest.mark.parametrize(
+    ("gpu", "dtype", "used"),
+    [
+        ("a100", "bf16", ("bf16", "tensor")),
+        ("v100", "bf16", ("fp32", "vector")),
+        ("p100-pcie-16gb", "fp16", ("fp16", "vector")),  # GP100 does fp16 at twice the fp32 rate
+        ("gtx-1080-ti", "fp16", ("fp32", "vector")),
+        ("k40", "tf32", ("fp32", "vector")),
+    ],
+)
+def test_a_format_without_tensor_cores_runs_on_other_units(table: Write, gpu: str, dtype: str, used: tuple[str, str]) -> None:
+    case = one(table("source,gpu,dtype_in,m,n,k,bias,time_ms", f"lab,{gpu},{dtype},64,64,64,no,1"))
+    (on_gpu,) = on_units_of(load_gpu(gpu), [case])
+    assert [(k.dtype, k.pipe) for k in on_gpu.kernels] == [used]
+    assert on_gpu.kernels[0].read_bytes == case.kernels[0].read_bytes  # stored as before
+    assert price_cases([case], load_gpu(gpu), CostModel())[0].kernels_s[0] > 0

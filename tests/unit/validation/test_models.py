@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from simgpu.api import simulate
-from simgpu.validation.model_runs import Run, run_all, start
+from simgpu.validation.model_runs import Run, processes, run_all, start
 from simgpu.validation.models import ModelCase, is_model_table, model_cases
 from simgpu.validation.outcome import Wanted
 from simgpu.validation.run import validate
@@ -80,6 +81,19 @@ def test_a_table_without_batch_is_named(table: Write) -> None:
 def test_negative_latency_is_a_problem(table: Write) -> None:
     (problem,) = validate([table(HEADER, "mine,resnet50,t4,1,pytorch,infer,fp32,8,224,-12,,")]).problems
     assert "row 2, column 'latency_ms': -12 ms, expected a time above 0" in problem
+
+
+@pytest.mark.parametrize("size", ["-224", "abc", "224x"])
+def test_an_image_size_that_is_none_is_a_problem(table: Write, size: str) -> None:
+    (problem,) = validate([table(HEADER, f"mine,resnet50,t4,1,pytorch,infer,fp32,8,{size},12,,")]).problems
+    assert f"row 2, column 'image_size': '{size}' is no size, expected pixels such as 224 or 224x224" in problem
+
+
+def test_who_stops_does_not_wait_for_runs_that_have_not_begun() -> None:
+    with pytest.raises(KeyboardInterrupt), processes(1) as pool:
+        waiting = [pool.submit(time.sleep, 0.1) for _ in range(50)]
+        raise KeyboardInterrupt
+    assert sum(one.cancelled() for one in waiting) > 40
 
 
 def test_decoding_is_timed_by_the_token(table: Write) -> None:

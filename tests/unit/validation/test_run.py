@@ -76,6 +76,18 @@ def test_filters(table: Write, fixed: Any) -> None:
         check_wanted(Wanted(family="conv"), run(path, pricer=fixed(1e-4), family="conv"))
 
 
+def test_a_gpu_is_found_by_any_of_its_names(table: Write, fixed: Any) -> None:
+    path = table(LINEAR, "neusight,v100-sxm2-16gb,1,1,1,no,0.1", "neusight,t4,1,1,1,no,0.1", "neusight,v100,1,1,1,no,0.1")
+    assert run(path, pricer=fixed(54e-6), gpu="v100").rows == 2
+    with pytest.raises(OptionError, match=r"no rows for --gpu v100-sxm2-16g; did you mean 'v100-sxm2-16gb'\?"):
+        check_wanted(Wanted(gpu="v100-sxm2-16g"), run(path, pricer=fixed(54e-6), gpu="v100-sxm2-16g"))
+
+
+def test_names_that_no_file_can_have() -> None:
+    with pytest.raises(DataError, match="y: cannot be read: File name too long"):
+        data_files(Path("y" * 300))
+
+
 def test_gpus_nobody_describes_are_counted(table: Write, fixed: Any) -> None:
     validation = run(table(LINEAR, "lab,rtx-2070,1,1,1,no,0.1"), pricer=fixed(1e-4))
     assert validation.problems == ()
@@ -133,6 +145,9 @@ BAD = {
     "no number": ("neusight,t4,1,1,1,no,0.1 ms", r"row 2, column 'time_ms': '0\.1 ms' is not a time in ms"),
     "empty": ("neusight,t4,1,1,1,no,", r"row 2, column 'time_ms': empty, expected a time in ms"),
     "half a row": ("neusight,t4,1.5,1,1,no,0.1", r"row 2, column 'm': 1\.5 is no whole number of at least 1"),
+    "absurd size": ("neusight,t4,1e30,1,1,no,0.1", r"row 2, column 'm': 1e30 is more than any measured kernel has, expected at most 1,099,511,627,776"),
+    "absurd kernel": ("neusight,t4,1e9,1e9,1e9,no,0.1", r"row 2: its sizes make a kernel larger than any that runs, 2e\+27 FLOP; check them"),
+    "no time at all": ("neusight,t4,1,1,1,no,1e-320", r"row 2, column 'time_ms': 1e-320 ms, expected 1e-06 to 1e\+09; check the unit"),
     "no rows": ("neusight,t4,0,1,1,no,0.1", r"row 2, column 'm': 0 is no whole number of at least 1"),
     "word": ("neusight,t4,1,1,1,perhaps,0.1", r"row 2, column 'bias': unknown 'perhaps', expected one of yes, no"),
     "GPU": ("neusight,t44,1,1,1,no,0.1", r"row 2, column 'gpu': unknown GPU 't44'; did you mean 't4'\?"),
@@ -161,7 +176,9 @@ def test_a_bad_row_names_file_row_and_column_and_others_run(case: str, table: Wr
         (f"{LINEAR}\n", r"has a header but no rows"),
         ("source,gpu,gpu\na,b,c\n", r"row 1, column 'gpu': appears twice in the header"),
         ("a,b\n1,2\n", r"row 1: columns of no known table of kernels; nearest is '.*', where .* would be missing"),
-        ("source,gpu,m,n,k,bias\nneusight,t4,1,1,1,no\n", r"where time_ms would be missing"),
+        ("source,gpu,m,n,k,bias\nneusight,t4,1,1,1,no\n", r"nearest is 'linear layer', where time_ms would be missing$"),
+        ("source,gpu,n,k,bias,tile_b,time_ms\nneusight,t4,1,1,no,,1\n", r"nearest is 'linear layer', where m would be missing$"),
+        (f"{LINEAR}\n".replace(",", ";") * 2, r"row 1: cells are separated by ';', expected commas"),
     ],
 )
 def test_bad_files(text: str, message: str, tmp_path: Path, fixed: Any) -> None:
@@ -184,6 +201,8 @@ def test_unknown_column_is_named_but_its_table_runs(table: Write, fixed: Any) ->
     assert validation.rows == 1
     (problem,) = validation.problems
     assert problem.endswith("row 1, column 'biass': means nothing in a table of 'linear layer'; did you mean 'bias'?; it is not read")
+    (problem,) = run(table(f"{LINEAR},qqq,zzz", "neusight,t4,1,1,1,no,0.1,,"), pricer=fixed(54e-6)).problems
+    assert problem.endswith("column 'qqq': means nothing in a table of 'linear layer', nor do zzz; it is not read")
 
 
 def test_command_ends_with_status_1_after_the_others_ran(table: Write, capsys: pytest.CaptureFixture[str]) -> None:
