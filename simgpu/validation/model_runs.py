@@ -20,6 +20,7 @@ import numpy as np
 
 from simgpu.arch.loader import load_gpu
 from simgpu.arch.spec import GPU
+from simgpu.cost.machine import LIBRARY_YEAR
 from simgpu.cost.model import CostModel
 from simgpu.cost.times import KernelTimes
 from simgpu.errors import SimgpuError
@@ -44,6 +45,7 @@ class Run:
     Attributes:
         host: Name of a host for `simgpu.validation.stacks.host_of`; "" = the usual one of the GPU's time.
         options: Of the network: image_size, seq_len …
+        library_year: When the cuBLAS and cuDNN that ran were built.
     """
 
     model: str
@@ -54,6 +56,7 @@ class Run:
     host: str = ""
     attention: str | None = None
     options: tuple[tuple[str, Any], ...] = ()
+    library_year: float = LIBRARY_YEAR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,14 +106,14 @@ def run_all(runs: Sequence[Run]) -> list[Outcome | str]:
     gc.disable()  # graphs are hundreds of thousands of small objects and no cycles worth looking for meanwhile
     try:
         kernels = [_kernels_or_reason(run) for run in runs]
-        alike: dict[tuple[str, bool], list[int]] = defaultdict(list)
+        alike: dict[tuple[str, bool, float], list[int]] = defaultdict(list)
         for i, (run, graph) in enumerate(zip(runs, kernels, strict=True)):
             if isinstance(graph, KernelGraph):
-                alike[run.gpu, runtime_named(run.runtime).graph_replay].append(i)
+                alike[run.gpu, runtime_named(run.runtime).graph_replay, run.library_year].append(i)
         outcomes: list[Outcome | str] = [graph if isinstance(graph, str) else "" for graph in kernels]
-        for (gpu_name, replay), indices in alike.items():
+        for (gpu_name, replay, year), indices in alike.items():
             graphs = [graph for i in indices if isinstance(graph := kernels[i], KernelGraph)]
-            for i, graph, times in zip(indices, graphs, _price(graphs, load_gpu(gpu_name), replay), strict=True):
+            for i, graph, times in zip(indices, graphs, _price(graphs, load_gpu(gpu_name), replay, year), strict=True):
                 outcomes[i] = _outcome(runs[i], graph, times)
         return outcomes
     finally:
@@ -132,11 +135,11 @@ def _is_known(model: str) -> bool:
     return zoo_has(model) or is_config_name(model)
 
 
-def _price(graphs: Sequence[KernelGraph], gpu: GPU, replay: bool) -> list[KernelTimes]:
+def _price(graphs: Sequence[KernelGraph], gpu: GPU, replay: bool, library_year: float) -> list[KernelTimes]:
     """Times of the kernels of each graph, all graphs priced in one call."""
     distances = [distance for graph in graphs for distance in graph.distances]
     everything = KernelGraph([k for graph in graphs for k in graph.kernels], [()] * len(distances), distances=distances)
-    times = _cost_model().price(everything, gpu, graph_replay=replay)
+    times = _cost_model().price(everything, gpu, graph_replay=replay, library_year=library_year)
     ends = np.cumsum([len(graph) for graph in graphs])
     return [times.take(slice(end - len(graph), end)) for end, graph in zip(ends.tolist(), graphs, strict=True)]
 

@@ -111,6 +111,7 @@ def read_row(row: Row) -> ModelCase | Skipped:
         host=stack.host,
         attention=attention,
         options=tuple(sorted(options.items())),
+        library_year=stack.library_year,
     )
     kind = {"infer-decode": "decode", "infer-prefill": "prefill"}.get(mode, "decode" if mode == "infer-generate" else "infer")
     size = "batch 1" if batch == 1 else "batch 2-7" if batch < 8 else "batch 8+"

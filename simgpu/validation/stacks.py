@@ -11,6 +11,7 @@ from importlib import resources
 from types import MappingProxyType
 from typing import Any
 
+from simgpu.cost.machine import LIBRARY_YEAR
 from simgpu.sim.host import HostCost, host_cost
 
 
@@ -30,6 +31,7 @@ class Stack:
         attention: "math" where no fused attention existed; "" = what the runtime does.
         dtype: Precision policy to simulate; "" = the one of the row's own word.
         decode: Generating text is counted a token at a time, although the row does not say so.
+        library_year: When the cuBLAS and cuDNN that ran were built.
     """
 
     label: str = ""
@@ -43,6 +45,7 @@ class Stack:
     attention: str = ""
     dtype: str = ""
     decode: bool = False
+    library_year: float = LIBRARY_YEAR
 
 
 @cache
