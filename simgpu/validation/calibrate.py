@@ -9,6 +9,7 @@ rows counts no more than one with few.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +35,7 @@ STEPS = (1.3, 1.12, 1.04)  # a factor moves by these, one round each; further ro
 MOST_MOVES = 6  # of one factor in one round
 LEAST_GAIN = 2e-5  # of the loss, for a move to count
 WORST = 0.8  # an error counts at most as |ln 0.8 …|, so that a few rows nobody can explain do not steer
+PULL = 0.01  # where a generation is fitted on few GPUs: what does not clearly help stays as its nearest relative has it
 DIGITS = 4  # significant digits of a fitted factor
 ROWS_PER_GROUP = 120
 
@@ -169,10 +171,13 @@ class Bench:
 
 
 def _fitted_as(case: Case) -> str:
-    """The family whose factors a case may steer: single cold shots of quantised products do not steer those of plain ones."""
+    """The family whose factors a case may steer: tensor cores have theirs, and single cold shots of quantised products steer no others."""
     if case.op_class == "weight_only":
         return "gemm weight-only"
-    return f"{case.family} int8" if case.dtype == "int8" else case.family
+    if case.dtype == "int8":
+        return f"{case.family} int8"
+    on_tensor = case.family in ("gemm", "conv") and any(launch.kernel.pipe == "tensor" for launch in case.launches)
+    return f"{case.family} tensor" if on_tensor else case.family
 
 
 def fitted_factors(calibration: Calibration, places: Iterable[str] | None = None) -> list[Factor]:
@@ -198,19 +203,27 @@ def heirs(calibration: Calibration, place: str) -> frozenset[str]:
 
 
 def fit(
-    bench: Bench, calibration: Calibration, *, places: Iterable[str] | None = None, rounds: int = 3, progress: Callable[[str], None] = lambda _: None
+    bench: Bench,
+    calibration: Calibration,
+    *,
+    places: Iterable[str] | None = None,
+    rounds: int = 3,
+    pull: float = 0.0,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Calibration:
     """A calibration with lower error on the bench's measurements.
 
     Args:
         places: Only factors of these generations (or "common"); all if None.
         rounds: Sweeps over all factors.
+        pull: What a factor pays for each e-fold that it moves away from where it started. [loss]
     """
+    origin = calibration
     for number in range(rounds):
         step = STEPS[min(number, len(STEPS) - 1)]
         for factor in fitted_factors(calibration, places):
             generations = heirs(calibration, factor.place)
-            best = bench.loss(calibration, factor.families, generations)
+            best = bench.loss(calibration, factor.families, generations) + pull * _distance(factor, calibration, origin)
             if not np.isfinite(best):
                 continue  # no measurement says anything about it
             progress(f"round {number + 1}: {factor.place} {factor}")
@@ -221,13 +234,19 @@ def fit(
                     if not factor.low <= value <= factor.high:
                         break
                     tried = factor.replaced(calibration, _rounded(value))
-                    loss = bench.loss(tried, factor.families, generations)
+                    loss = bench.loss(tried, factor.families, generations) + pull * _distance(factor, tried, origin)
                     if not loss < best - LEAST_GAIN:
                         break
                     best, calibration, moves = loss, tried, moves + 1
                 if moves:
                     break
     return calibration
+
+
+def _distance(factor: Factor, calibration: Calibration, origin: Calibration) -> float:
+    """How many e-folds a factor is away from its origin."""
+    now, before = factor.value(calibration), factor.value(origin)
+    return abs(math.log(now / before)) if now > 0.0 and before > 0.0 else 0.0
 
 
 def _rounded(value: float) -> float:
@@ -246,8 +265,8 @@ class LeftOut:
 def leave_one_out(bench: Bench, calibration: Calibration, *, rounds: int = 2, progress: Callable[[str], None] = lambda _: None) -> list[LeftOut]:
     """Each GPU predicted without its own rows.
 
-    Its generation's factors are fitted anew on the generation's other GPUs, starting from those of the nearest relative;
-    a GPU that is alone in its generation takes the nearest relative's as they are. Factors that all generations share
+    Its generation's factors are fitted anew on the generation's other GPUs, starting from those of the nearest relative and
+    held back to them; a GPU that is alone in its generation takes the nearest relative's as they are. Factors that all generations share
     stay as they are (they saw all GPUs).
     """
     result = []
@@ -258,7 +277,7 @@ def leave_one_out(bench: Bench, calibration: Calibration, *, rounds: int = 2, pr
         blind = calibration.on_loan(place)
         source = calibration.nearest.get(place, place)
         if others:
-            blind = fit(bench.without(gpu), blind, places=[place], rounds=rounds)
+            blind = fit(bench.without(gpu), blind, places=[place], rounds=rounds, pull=PULL)
             source = f"{place}, other GPUs"
         result.append(LeftOut(gpu=gpu, from_place=source, mape_pct=bench.only(gpu).mape_by_family(blind)))
     return result
