@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 @click.option("--study", metavar="NAME", help="A published study beside the simulation: shufflenetv2-g1 … -g4, repvgg-density.")
 @click.option("--ladder", "ladder_path", metavar="FILE", help="Draw one model from generation to generation, and what each gain came from.")
 @click.option("--plot", "plot_path", metavar="FILE", help="Draw the comparison (.png, .svg, .pdf).")
+@click.option(
+    "--html", "html_path", metavar="FILE", help="All runs side by side as one web page that needs no network, each with its charts, timeline and kernels."
+)
 @click.option("-o", "--output", metavar="FILE", help="The table (.csv, .json, .parquet).")
 @click.option("--force", is_flag=True, help="Replace the table that is there.")
 @theme_option
@@ -52,6 +56,7 @@ def command(
     study: str | None,
     ladder_path: str | None,
     plot_path: str | None,
+    html_path: str | None,
     output: str | None,
     force: bool,
     theme: str,
@@ -62,12 +67,19 @@ def command(
     \b
     simgpu compare resnet50 mobilenet_v2 repvgg_a0 shufflenet_v2_x1_0 --gpu t4 --gpu gtx-1080-ti --batch 32
     simgpu compare dense depthwise separable grouped --channels 64,128,256 --size 56 --gpu a100 --dtype fp16
+    simgpu compare resnet50 resnext50_32x4d --gpu a100 --gpu h100 --dtype fp16 --html page.html
     simgpu compare resnet50 --batch 32 --runtime graph --ladder generations.png
     simgpu compare --study shufflenetv2-g1
     """
-    pictures = named_paths([plot_path, ladder_path])
-    if pictures:
-        check_pictures(*pictures, theme=theme)
+    named_paths([plot_path, ladder_path, html_path, output])
+    if plot_path or ladder_path:
+        check_pictures(plot_path, ladder_path, theme=theme)
+    if html_path:
+        from simgpu.report.files import check_writable
+
+        check_writable(html_path)
+        if study is not None or ladder_path:
+            raise OptionError(f"--html {html_path}: shows networks or convolutions, not --{'study' if study is not None else 'ladder'}")
     if output is not None:
         _check_table(output, force)
     for name, given in (("MODEL", things), ("--gpu", gpus)):
@@ -99,9 +111,14 @@ def command(
         raise OptionError("--gpu: missing, expected one or more; `simgpu gpus` lists them")
     shared = {"dtype": dtype or "fp32", "runtime": runtime or ("tensorrt" if kinds else "eager")}
     if kinds:
-        table = _convolutions(kinds, gpus, channels, {"batch": batch or 32, "size": 56, **layer}, shared, plot_path, theme)
+        reports, table = _convolutions(kinds, gpus, channels, {"batch": batch or 32, "size": 56, **layer}, shared, plot_path, theme)
     else:
-        table = _networks(things, gpus, batch, shared, {**options, "training": mode == "train"}, plot_path, theme)
+        reports, table = _networks(things, gpus, batch, shared, {**options, "training": mode == "train"}, plot_path, theme)
+    if html_path:
+        from simgpu.report.html import write_html
+
+        write_html(reports, html_path)
+        click.echo(f"wrote {html_path}", err=True)
     if output is not None:
         table.save(output)
         click.echo(f"wrote {output}", err=True)
@@ -133,7 +150,7 @@ def _study(name: str, things: Sequence[str], gpus: Sequence[str]) -> None:
 
 def _networks(
     models: Sequence[str], gpus: Sequence[str], batch: int | None, shared: dict[str, str], options: dict[str, Any], plot: str | None, theme: str
-) -> Table:
+) -> tuple[Sequence[Report], Table]:
     from simgpu.api import compare
     from simgpu.studies.sidebyside import comparison_table, format_comparison, format_why
 
@@ -156,12 +173,12 @@ def _networks(
         from simgpu.plot.compare import plot_comparison
 
         save_picture(plot_comparison(reports, theme=theme), plot)
-    return table
+    return reports, table
 
 
 def _convolutions(
     kinds: Sequence[str], gpus: Sequence[str], channels: str | None, sizes: dict[str, int], shared: dict[str, str], plot: str | None, theme: str
-) -> Table:
+) -> tuple[Sequence[Report], Table]:
     from simgpu.api import load_gpu
     from simgpu.studies.convolutions import Layer, break_even, run_convolution
     from simgpu.studies.sidebyside import comparison_table, format_break_even, format_comparison, format_why
@@ -175,11 +192,14 @@ def _convolutions(
         for machine in machines:
             first = len(reports)
             for kind in kinds:
-                reports.append(run_convolution(kind, Layer(channels=count, **sizes), machine, **shared))
+                report = run_convolution(kind, Layer(channels=count, **sizes), machine, **shared)
+                reports.append(replace(report, model=f"{kind}, {count} channels") if len(counts) > 1 else report)
                 for name, value in (("channels", count), ("kind", kind), ("gpu", machine.id)):
                     inputs[name].append(value)
             if count == counts[-1]:
-                pairs += [(report, reports[first]) for report in reports[first + 1 :]]
+                pairs += [
+                    (replace(report, model=kind), replace(reports[first], model=kinds[0])) for kind, report in zip(kinds[1:], reports[first + 1 :], strict=True)
+                ]
     constant = {**sizes, **shared}
     table = comparison_table(reports, inputs | {name: [value] * len(reports) for name, value in constant.items()})
     layer = Layer(channels=counts[-1], **sizes)
@@ -202,7 +222,7 @@ def _convolutions(
             raise OptionError("--plot: one number of channels makes no curve; give several, such as --channels 16,32,64,128,256")
         said = " · ".join((f"{layer.kernel}×{layer.kernel}", f"{layer.size}×{layer.size}", f"batch {layer.batch}", *shared.values()))
         save_picture(plot_sweep(drawn, "channels", series=series, subtitle=said, theme=theme), plot)
-    return table
+    return reports, table
 
 
 def _channels(text: str) -> list[int]:

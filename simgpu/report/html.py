@@ -13,6 +13,8 @@ from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
+
 from simgpu.report.files import write_text
 from simgpu.report.html_element import Content, Markup, el
 from simgpu.report.html_roofline import roofline_svg
@@ -23,6 +25,7 @@ from simgpu.report.records import UTILIZATION
 from simgpu.report.report import Report
 from simgpu.report.table import BOUND_MEANING, advice, verdict
 from simgpu.report.text import number, percent, seconds
+from simgpu.report.waterfall import why_not_at_peak
 from simgpu.units import format_quantity
 
 
@@ -109,6 +112,7 @@ def _details(report: Report, heading: str) -> list[Content]:
     return [
         _summary(report),
         el("section", el(heading, "Where the time goes"), _bounds_bar(report), _bounds_key(report)),
+        el("section", el(heading, "Why not at the peak"), _waterfall(report)),
         el("div", el("section", el(heading, "How busy the GPU is"), _busy(report)), el("section", el(heading, "Work, energy, memory"), _work(report)),
            class_="pair"),
         el("section", el(heading, "Roofline"), el("p", "A point is a kernel, or several that do the same work; its area is their share of the kernels' time.",
@@ -163,6 +167,28 @@ def _bounds_key(report: Report) -> Markup:
     return el("div", el("table", el("tbody", rows), class_="waits"), el("p", ladder, class_="note"))
 
 
+def _waterfall(report: Report) -> Markup:
+    """From the time at the datasheet's peak down to the latency, a bar for each reason that begins where the one before ends."""
+    steps = why_not_at_peak(report)
+    ends = np.cumsum([step.time_s for step in steps])
+    whole_s = max(float(ends.max()), report.latency_s)
+    rows = []
+    for i, (step, end) in enumerate(zip(steps, ends.tolist(), strict=True)):
+        if i and abs(step.time_s) < 0.002 * report.latency_s:
+            continue
+        begin = min(end, end - step.time_s)
+        kind, sign = ("from", "") if i == 0 else ("less", "\N{MINUS SIGN} ") if step.time_s < 0 else ("more", "+ ")
+        rows.append((step.name, begin, abs(step.time_s), kind, f"{sign}{seconds(abs(step.time_s))}"))
+    rows.append(("latency", 0.0, report.latency_s, "to", seconds(report.latency_s)))
+    body = [
+        el("tr", el("th", name, scope="row"),
+           el("td", el("b", style=f"margin-left:{100 * begin / whole_s:.2f}%;width:{100 * length / whole_s:.2f}%", class_=kind), class_="fall"),
+           el("td", text, class_="n"))
+        for name, begin, length, kind, text in rows
+    ]  # fmt: skip
+    return el("table", el("tbody", body), class_="waterfall")
+
+
 def _busy(report: Report) -> Markup:
     rows = []
     for term, (field, meaning) in UTILIZATION.items():
@@ -197,11 +223,13 @@ def _rooflines(reports: Sequence[Report]) -> Markup:
 
 # ---- several runs
 
+_NAMED = 3  # more models or GPUs than this are counted in the title
+
 
 def _several(reports: Sequence[Report]) -> Content:
     models, gpus = list(dict.fromkeys(r.model for r in reports)), list(dict.fromkeys(r.gpu.name for r in reports))
-    title = models[0] if len(models) == 1 else f"{len(models)} models"
-    where = gpus[0] if len(gpus) == 1 else f"{len(gpus)} GPUs"
+    title = ", ".join(models) if len(models) <= _NAMED else f"{len(models)} models"
+    where = ", ".join(gpus) if len(gpus) <= _NAMED else f"{len(gpus)} GPUs"
     longest = max(r.latency_s for r in reports)
     names = [f"{r.model} on {r.gpu.name}" for r in reports]
     bars = [
@@ -209,7 +237,7 @@ def _several(reports: Sequence[Report]) -> Content:
            el("span", seconds(r.latency_s), class_="n"), class_="run-bar")
         for i, (name, r) in enumerate(zip(names, reports, strict=True))
     ]  # fmt: skip
-    waited = dict.fromkeys(name for name in BOUNDS if any(name in r.bound_fractions for r in reports))
+    waited = dict.fromkeys(name for name in BOUNDS if any(r.bound_fractions.get(name, 0.0) >= 0.005 for r in reports))
     key = el("p", [el("span", el("i", class_=f"dot b-{BOUNDS[name]}"), name) for name in waited])
     runs = el("p", [el("span", el("i", class_=f"dot s-{i % 8}"), f"{i + 1}  {name}") for i, name in enumerate(names)])
     modules = module_comparison(reports)

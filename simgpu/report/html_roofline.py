@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from simgpu.report.html_element import Markup, el, joined_markup
 from simgpu.report.palette import FAMILY_NAMES
 from simgpu.report.report import Report
@@ -16,6 +18,9 @@ from simgpu.units import format_quantity
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 8.0, 14.0, 40.0
 _LETTER = 6.3  # width of a letter of the labels [px]
 _LINE = 14.0
+
+_Box = tuple[float, float, float, float]
+_Disc = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,14 +97,23 @@ def _decades(low: float, high: float) -> Iterator[float]:
     return (10.0**e for e in exponents if e % step == 0)
 
 
-def _ceiling(chart: _Chart, ceiling: Ceiling, dram: float, roof: float, name: str = "", class_: str = "") -> Iterator[Markup]:
+def _ceiling(
+    chart: _Chart, ceiling: Ceiling, dram: float, roof: float, discs: Sequence[_Disc], taken: list[_Box], name: str = "", class_: str = ""
+) -> Iterator[Markup]:
+    """A line and its name; where the name stands is noted among the places that are taken.
+
+    Args:
+        discs: Points that the name had better not cover: centre and radius. [px]
+    """
     kind = f"ceiling {class_} {'' if ceiling.used else 'unused'}".strip()
     unit = "B/s" if ceiling.is_memory else "FLOP/s"
     text = f"{name} {ceiling.name} {format_quantity(ceiling.value, unit)}".strip()
+    wide = _LETTER * len(text)
     if not ceiling.is_memory:
-        y = chart.y(ceiling.value)
-        yield el("line", x1=chart.x(ceiling.value / dram), x2=chart.width - _RIGHT, y1=y, y2=y, class_=kind)
-        yield el("text", text, x=chart.width - _RIGHT - 2, y=y - 4, text_anchor="end", class_=f"ceiling {class_}")
+        y, right = chart.y(ceiling.value), chart.width - _RIGHT
+        yield el("line", x1=chart.x(ceiling.value / dram), x2=right, y1=y, y2=y, class_=kind)
+        taken.append((right - 2 - wide, y - _LINE, right, y))
+        yield el("text", text, x=right - 2, y=y - 4, text_anchor="end", class_=f"ceiling {class_}")
         return
     start, end = max(chart.x0, chart.y0 / ceiling.value), roof / ceiling.value
     if end <= chart.x0:
@@ -107,34 +121,55 @@ def _ceiling(chart: _Chart, ceiling: Ceiling, dram: float, roof: float, name: st
     xa, ya, xb, yb = chart.x(start), chart.y(start * ceiling.value), chart.x(end), chart.y(roof)
     yield el("line", x1=xa, y1=ya, x2=xb, y2=yb, class_=kind)
     angle, length = math.atan2(yb - ya, xb - xa), math.hypot(xb - xa, yb - ya)
-    if length > 60 + _LETTER * len(text) and (ceiling.used or chart.width > 600):  # written along the upper end, since kernels crowd the lower one
-        at = f"translate({xb - 24 * math.cos(angle):.1f} {yb - 24 * math.sin(angle):.1f}) rotate({math.degrees(angle):.1f}) translate(0 -5)"
-        yield el("text", text, transform=at, text_anchor="end", class_=f"ceiling {class_}")
+    if length < 60 + wide or not (ceiling.used or chart.width > 600):
+        return
+    covered, back = min((_covered((xb, yb), angle, back, wide, discs, taken), back) for back in range(24, int(length - wide), 16))
+    if covered and chart.width <= 600:  # on a phone the line's colour has to do
+        return
+    for step in range(0, int(wide), 10):  # boxes along the slanted name
+        x, y = xb - (back + step) * math.cos(angle), yb - (back + step) * math.sin(angle) - 9
+        taken.append((x - 7, y - 7, x + 7, y + 7))
+    at = f"translate({xb - back * math.cos(angle):.1f} {yb - back * math.sin(angle):.1f}) rotate({math.degrees(angle):.1f}) translate(0 -5)"
+    yield el("text", text, transform=at, text_anchor="end", class_=f"ceiling {class_}")
+
+
+def _covered(end: tuple[float, float], angle: float, back: float, wide: float, discs: Sequence[_Disc], taken: Sequence[_Box]) -> int:
+    """How many points, and names that stand already, lie under a name along a slope that ends `back` before its upper end."""
+    words = [(x, (y0 + y1) / 2, (y1 - y0) / 2) for x0, y0, x1, y1 in taken for x in np.arange(x0 + 7, x1, 14.0).tolist()]
+    marks = [*discs, *words]
+    count = 0
+    for x, y, r in marks:
+        dx, dy = x - end[0], y - end[1]
+        along, above = -(dx * math.cos(angle) + dy * math.sin(angle)), dx * math.sin(angle) - dy * math.cos(angle)
+        count += back - r < along < back + wide + r and -r < above < _LINE + 3 + r
+    return count
 
 
 def _one(chart: _Chart, report: Report, named: int) -> Iterator[Markup]:
     ceilings = roofline_ceilings(report)
     roof, dram = max(c.value for c in ceilings if not c.is_memory), ceilings[0].value
-    yield el("g", [part for c in ceilings for part in _ceiling(chart, c, dram, roof)])
     points = roofline_points(report)
     most = max((p.time_fraction for p in points), default=1.0)
     placed = [(p, chart.x(p.intensity_flop_per_byte), chart.y(p.rate_flop_per_s), max(3.0, 15 * math.sqrt(p.time_fraction / most))) for p in points]
+    taken: list[_Box] = []
+    discs = [(x, y, r) for _, x, y, r in placed]
+    yield el("g", [part for c in sorted(ceilings, key=lambda c: c.is_memory) for part in _ceiling(chart, c, dram, roof, discs, taken)])
     yield el("g", [el("circle", cx=x, cy=y, r=r, class_=f"f-{p.family}", data_t=_said(p, report)) for p, x, y, r in placed], class_="points")
-    yield joined_markup(_names(chart, [(shorten_path(p.name, 26), x, y, r) for p, x, y, r in placed], named))
+    yield joined_markup(_names(chart, [(shorten_path(p.name, 26), x, y, r) for p, x, y, r in placed], named, taken))
 
 
 def _several(chart: _Chart, reports: Sequence[Report]) -> Iterator[Markup]:
-    machines: dict[str, str] = {}
-    for i, report in enumerate(reports):
-        if report.gpu.name in machines:
-            continue
-        same = [r for r in reports if r.gpu.name == report.gpu.name]
-        alone = len({r.gpu.name for r in reports}) == 1
-        machines[report.gpu.name] = "" if alone else f"s-{i % 8}"
-        every = {c.name: c for r in same for c in roofline_ceilings(r)}
+    whole = [(chart.x(p.intensity_flop_per_byte), chart.y(p.rate_flop_per_s), 8.0) for p in map(whole_model, reports)]
+    places = {name: i for i, name in reversed([(i, r.gpu.name) for i, r in enumerate(reports)])}  # each GPU has the colour of its first run
+    limits: list[tuple[Ceiling, float, float, str, str]] = []
+    for gpu, i in places.items():
+        every = {c.name: c for r in reports if r.gpu.name == gpu for c in roofline_ceilings(r)}
         best = max((c for c in every.values() if not c.is_memory), key=lambda c: (c.used, c.value))
-        for ceiling in (every["DRAM"], best):
-            yield from _ceiling(chart, ceiling, every["DRAM"].value, best.value, "" if alone else report.gpu.name, machines[report.gpu.name])
+        name, class_ = ("", "") if len(places) == 1 else (gpu, f"s-{i % 8}")
+        limits += [(ceiling, every["DRAM"].value, best.value, name, class_) for ceiling in (best, every["DRAM"])]
+    taken: list[_Box] = []
+    for ceiling, dram, roof, name, class_ in sorted(limits, key=lambda limit: limit[0].is_memory):  # the names of pipes have but one place
+        yield from _ceiling(chart, ceiling, dram, roof, whole, taken, name, class_)
     for i, report in enumerate(reports):
         small = [p for p in roofline_points(report) if p.time_fraction > 0.002]
         yield el(
@@ -146,12 +181,11 @@ def _several(chart: _Chart, reports: Sequence[Report]) -> Iterator[Markup]:
             ],
             class_=f"points faint s-{i % 8}",
         )  # fmt: skip
-    whole = [(chart.x(p.intensity_flop_per_byte), chart.y(p.rate_flop_per_s), 8.0) for p in map(whole_model, reports)]
     for i, (report, (x, y, r)) in enumerate(zip(reports, whole, strict=True)):
         yield el(
             "circle", cx=x, cy=y, r=r, class_=f"whole s-{i % 8}", data_t=f"{report.model} on {report.gpu.name}\n{report.setting}\n{_work(whole_model(report))}"
         )
-    yield joined_markup(_names(chart, [(str(i + 1), x, y, r) for i, (x, y, r) in enumerate(whole)], len(whole)))
+    yield joined_markup(_names(chart, [(str(i + 1), x, y, r) for i, (x, y, r) in enumerate(whole)], len(whole), taken))
 
 
 def _work(point: Point) -> str:
@@ -167,9 +201,9 @@ def _said(point: Point, report: Report) -> str:
     return "\n".join(lines)
 
 
-def _names(chart: _Chart, points: Sequence[tuple[str, float, float, float]], count: int) -> Iterator[Markup]:
-    """Names of the first points, each beside its point where it covers neither a point drawn before nor another name."""
-    taken = [(x - r, y - r, x + r, y + r) for _, x, y, r in points]
+def _names(chart: _Chart, points: Sequence[tuple[str, float, float, float]], count: int, written: Sequence[_Box]) -> Iterator[Markup]:
+    """Names of the first points, each beside its point where it covers neither a point nor what is written already."""
+    taken = [*written, *((x - r, y - r, x + r, y + r) for _, x, y, r in points)]
     for text, x, y, r in points[:count]:
         wide = _LETTER * len(text)
         places = (
@@ -188,5 +222,5 @@ def _names(chart: _Chart, points: Sequence[tuple[str, float, float, float]], cou
                 break
 
 
-def _meet(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
+def _meet(a: _Box, b: _Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

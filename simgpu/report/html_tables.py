@@ -20,6 +20,7 @@ MAX_ROWS = 3000
 """Kernels listed one by one; of a longer run, the longest."""
 
 _DEPTH = 3  # levels of the module tree
+_OPEN = 12  # more modules than this within one are shown when it is opened
 _TINY = 0.001  # modules of less than this share of the kernels' time are added up
 
 
@@ -127,7 +128,7 @@ def kind_table(report: Report, count: int = 14) -> Markup:
     note = f"{len(rest)} more kinds take {percent(sum(g.time_fraction for g in rest))} of the kernels' time." if rest else ""
     numeric = (None, "n", "n", "n", None, "n wide", "n wide", "n wide")
     header = el("thead", el("tr", [el("th", text, scope="col", class_=kind) for text, kind in zip(head, numeric, strict=True)]))
-    table = el("table", header, el("tbody", [el("tr", cells) for cells in rows]))
+    table = el("table", header, el("tbody", [el("tr", cells) for cells in rows]), class_="kinds")
     return el("div", el("div", table, class_="scroll"), el("p", note, class_="note") if note else None)
 
 
@@ -155,7 +156,7 @@ def _module(group: GroupRecord, levels: Sequence[Sequence[GroupRecord]], depth: 
     shown = [g for g in inside if g.time_fraction >= _TINY]
     rest_s, rest = sum(g.time_s for g in inside) - sum(g.time_s for g in shown), len(inside) - len(shown)
     more: list[Content] = [el("p", f"{rest} small ones take {seconds(rest_s)}", class_="note")] if rest else []
-    opened = group.time_fraction > 0.6
+    opened = group.time_fraction > 0.6 and len(shown) <= _OPEN
     return el("details", el("summary", cells, class_="module"), [_module(g, levels, depth + 1, largest) for g in shown], more, open=opened)
 
 

@@ -31,6 +31,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "one": write_html(resnet, folder / "one.html"),
         "three": write_html([resnet, simgpu.simulate("resnet50", "t4", batch=32, dtype="fp16"), toy], folder / "three.html"),
         "nasty": write_html(nasty, folder / "nasty.html"),
+        "two nasty": write_html([nasty, dataclasses.replace(nasty, gpu=dataclasses.replace(nasty.gpu, name=f"</title>{NASTY}"))], folder / "two.html"),
     }
 
 
@@ -44,7 +45,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1200])
-@pytest.mark.parametrize("name", ["one", "three", "nasty"])
+@pytest.mark.parametrize("name", ["one", "three", "nasty", "two nasty"])
 def test_no_complaint_no_request_no_sideways_scrolling(browser: Chromium, pages: dict[str, Path], name: str, width: int, dark: bool):
     browser.open(pages[name], width=width, dark=dark)
     for node in ("details", "summary"):
@@ -68,6 +69,37 @@ def test_markup_in_names_is_text(browser: Chromium, pages: dict[str, Path]):
     browser.settle()
     assert NASTY in browser.run("return document.getElementById('tip').textContent")
     assert browser.complaints == []
+
+
+def test_markup_in_names_of_several_runs_is_text(browser: Chromium, pages: dict[str, Path]):
+    browser.open(pages["two nasty"])
+    assert browser.run("return [document.scripts.length, document.images.length]") == [1, 0]
+    assert browser.run("return document.title") == f"{NASTY} on Toy · {NASTY} on </title>{NASTY}"
+    assert browser.run("return document.querySelector('.compare tbody tr').cells[1].textContent") == NASTY
+    assert browser.run("return [...document.querySelectorAll('details.run')].map((run) => run.querySelector('summary').textContent.length > 9)") == [True] * 2
+    assert browser.complaints == []
+
+
+@pytest.mark.parametrize("width", [360, 1200])
+@pytest.mark.parametrize("name", ["one", "three"])
+def test_words_on_the_roofline_stand_clear_of_each_other(browser: Chromium, pages: dict[str, Path], name: str, width: int):
+    browser.open(pages[name], width=width)
+    chart = "for-phone" if width == 360 else "for-desk"
+    boxes = browser.run(
+        f"const svg = [...document.querySelectorAll('svg.{chart}')].find((one) => one.getBoundingClientRect().width > 0);"
+        "return [...svg.querySelectorAll('text:not([transform])')].map((text) => [text.textContent, text.getBoundingClientRect()])"
+        ".map(([said, box]) => [said, box.left, box.right, box.top, box.bottom])"
+    )
+    assert len(boxes) > 8
+    slack = 2  # of the letters' own margins [px]
+    met = [
+        (a[0], b[0])
+        for i, a in enumerate(boxes)
+        for b in boxes[:i]
+        if min(a[2], b[2]) - max(a[1], b[1]) > slack and min(a[4], b[4]) - max(a[3], b[3]) > 2 * slack
+    ]
+    assert met == []
+    assert all(left >= 0 and right <= width for _, left, right, _, _ in boxes)
 
 
 def test_a_phone_sees_a_chart_drawn_for_it(browser: Chromium, pages: dict[str, Path]):

@@ -124,6 +124,20 @@ def test_several_runs_stand_side_by_side():
     assert page.count("table", class_="kernels") == 3
 
 
+def test_the_steps_from_the_peak_begin_where_the_one_before_ends():
+    tags = Page(to_html(runs.three_kernels())).tags  # 800 FLOP at 800 FLOP/s and 10 at 100: 1.1 s; 8 s in all
+    bars = [(attrs["style"], attrs["class"]) for tag, attrs in tags if tag == "b" and attrs.get("class") in {"from", "more", "less", "to"}]
+    assert bars[0] == ("margin-left:0.00%;width:13.75%", "from")  # 1.1 of 8 s
+    assert bars[1] == ("margin-left:13.75%;width:12.50%", "more")  # the padding of the convolution, 1 s
+    assert bars[-2:] == [("margin-left:87.50%;width:12.50%", "more"), ("margin-left:0.00%;width:100.00%", "to")]  # 1 s of waiting
+
+
+def test_few_models_and_gpus_are_named_in_the_title():
+    names = [dataclasses.replace(runs.three_kernels(), model=name) for name in "abcd"]
+    assert "<h1>a, b, c<small> on Toy</small></h1>" in to_html(names[:3])
+    assert "<h1>4 models<small> on Toy</small></h1>" in to_html(names)
+
+
 def test_modules_are_compared_where_the_networks_share_them():
     assert "kernel time by module" in to_html([resnet(), resnet()])
     assert "kernel time by module" not in to_html([runs.three_kernels(), resnet()])

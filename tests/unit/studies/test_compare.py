@@ -200,6 +200,20 @@ def test_networks_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixt
     assert picture.exists()
 
 
+def test_a_page_of_all_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    page = tmp_path / "page.html"
+    assert main(["compare", "alexnet", "squeezenet1_1", "--gpu", "t4", "--gpu", "v100", "--html", str(page)]) == 0
+    assert f"wrote {page}\n" in capsys.readouterr().err
+    text = page.read_text(encoding="utf-8")
+    assert "<h1>alexnet, squeezenet1_1<small> on Tesla T4, Tesla V100 SXM2 16GB</small></h1>" in text
+    assert text.count('<details class="run">') == 4
+    assert main(["compare", "dense", "separable", "--channels", "8,16", "--gpu", "t4", "--html", str(page)]) == 0
+    text = page.read_text(encoding="utf-8")
+    for name in ("dense, 8 channels", "separable, 8 channels", "dense, 16 channels", "separable, 16 channels"):
+        assert f"{name} on Tesla T4" in text  # told apart
+    assert "separable needs" in capsys.readouterr().out  # the words name the kinds alone
+
+
 def test_a_ladder_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     picture = tmp_path / "out.svg"
     assert main(["compare", "alexnet", "--gpu", "k40", "--gpu", "v100", "--batch", "8", "--ladder", str(picture)]) == 0
@@ -232,6 +246,10 @@ def test_a_study_on_the_command_line(capsys: pytest.CaptureFixture[str]):
         (["dense", "--gpu", "t4", "--plot", "x.png"], "--plot: one number of channels makes no curve"),
         (["alexnet", "resnet18", "--ladder", "x.png"], "--ladder: expected one model, got alexnet, resnet18"),
         (["alexnet", "--study", "shufflenetv2-g1"], "--study shufflenetv2-g1: brings its own networks, 'alexnet' has no place in it"),
+        (["--study", "shufflenetv2-g1", "--html", "x.html"], "--html x.html: shows networks or convolutions, not --study"),
+        (["alexnet", "--ladder", "x.png", "--html", "x.html"], "--html x.html: shows networks or convolutions, not --ladder"),
+        (["alexnet", "--gpu", "t4", "--html", "x", "-o", "x"], "x: two outputs have this name; give each a file of its own"),
+        (["alexnet", "--gpu", "t4", "--html", "no/x.html"], "no/x.html: cannot be written"),
         (["alexnet", "--gpu", "t4", "--plot", "x.gif"], "'.gif' says no picture format"),
         (["alexnet", "--gpu", "t4", "-o", "there.csv"], "there.csv: exists already; replace it with --force"),
     ],
