@@ -216,11 +216,14 @@ def test_fixed_costs_and_the_ramp_of_dram(library: Library):
 
 
 def test_energy_of_a_flop_by_pipe_and_format():
-    """Tensor cores share operand fetches (the toy's factor 0.1 for 16 bits), and energy follows the width of the format."""
-    m = toy_machine(tensor_energy_ratio=0.1)
+    """Tensor cores share operand fetches (the toy's factor 0.1 for 16 bits), and energy follows the width of the format.
+
+    FP8 sums in FP32 and has a factor of its own: 0.6.
+    """
+    m = toy_machine(tensor_energy_ratio=0.1, fp8_energy_ratio=0.6)
     formats = ("fp16", "bf16", "fp8", "int8", "fp4", "tf32")
     found = energy_per_flop_ratio(m, np.array(formats), np.array(["tensor"] * 6))
-    np.testing.assert_allclose(found, [0.1, 0.1, 0.05, 0.05, 0.025, 0.2])
+    np.testing.assert_allclose(found, [0.1, 0.1, 0.06, 0.05, 0.025, 0.2])
     fp32, fp64, fp16 = energy_per_flop_ratio(m, np.array(["fp32", "fp64", "fp16"]), np.array(["vector"] * 3))
     assert fp16 < fp32 == 1.0 < fp64
 
