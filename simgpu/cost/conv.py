@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from simgpu.cost.gemm import energy_per_flop_ratio, tile_work
+from simgpu.cost.gemm import energy_per_flop_ratio, summed_at_once, tile_work
 from simgpu.cost.laws import busiest_sm_s, overlap, resident_fraction
 from simgpu.cost.machine import Machine
 from simgpu.cost.memory import l2_s, missed_bytes, stream_s
@@ -186,6 +186,7 @@ def _implicit_gemm(t: SimpleNamespace, m: Machine, direction: str, tensor: bool)
         out_bytes=out_bytes,
         depth_step=8.0,
         split_k_s=f.conv_tensor_split_k_s if tensor else f.split_k_s,
+        summed_at_once=summed_at_once(t),
     )
     if tensor and m.library_year < _CUDNN_8_YEAR:
         parts = replace(parts, latency_s=parts.latency_s + f.conv_offsets_s)
@@ -223,7 +224,16 @@ def _depthwise(t: SimpleNamespace, m: Machine, direction: str) -> Alternative:
 
 
 def _winograd_possible(t: SimpleNamespace, taps: int) -> Any:
-    return (t.r == taps) & (t.s == taps) & (t.stride_h == 1) & (t.stride_w == 1) & (t.dilation_h == 1) & (t.dilation_w == 1) & (t.groups == 1)
+    return (
+        (t.dtype != "int8")
+        & (t.r == taps)
+        & (t.s == taps)
+        & (t.stride_h == 1)
+        & (t.stride_w == 1)
+        & (t.dilation_h == 1)
+        & (t.dilation_w == 1)
+        & (t.groups == 1)
+    )
 
 
 def _winograd_fused(t: SimpleNamespace, m: Machine, direction: str) -> Alternative:

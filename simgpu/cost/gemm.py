@@ -25,8 +25,15 @@ def energy_per_flop_ratio(m: Machine, dtype: Any, pipe: Any) -> Values:
     """Energy of one FLOP relative to FP32 FMA on CUDA cores: tensor cores share operand fetches. (N,)"""
     bits = np.select([dtype == "int8", np.isin(dtype, ("int4", "fp4")), dtype == "tf32", dtype == "fp64"], [8.0, 4.0, 32.0, 64.0], 16.0)
     wide = np.where(np.isin(dtype, ("fp8", "fp8_e5m2")), m.factors.fp8_energy_ratio, bits / 16.0)  # sums stay FP32, however narrow the factors
-    vector = np.select([dtype == "fp16", dtype == "fp64", dtype == "int8"], [0.6, 2.0, 0.12], 1.0)  # dp4a: T4 multiplies int8 on CUDA cores (DeepBench) at its full clock
+    vector = np.select(
+        [dtype == "fp16", dtype == "fp64", dtype == "int8"], [0.6, 2.0, 0.12], 1.0
+    )  # dp4a: T4 multiplies int8 on CUDA cores (DeepBench) at its full clock
     return np.where(pipe == "tensor", m.factors.tensor_energy_ratio * wide, vector)
+
+
+def summed_at_once(t: SimpleNamespace) -> Values:
+    """Multiply-adds that one instruction of the CUDA cores sums into one output: four bytes in dp4a. (N,)"""
+    return np.where((t.pipe != "tensor") & (t.dtype == "int8"), 4.0, 1.0)
 
 
 def tile_work(
@@ -52,6 +59,7 @@ def tile_work(
     penalty: Values = 0.0,
     widen_per_step: Values = 0.0,
     row_tiles: Values | None = None,
+    summed_at_once: Values = 1.0,
 ) -> tuple[Parts, Values]:
     """The SM, L2 and split-K parts of a tiled GEMM; DRAM is the caller's.
 
@@ -65,6 +73,7 @@ def tile_work(
         split_k_s: Fixed cost of a split. [s]
         penalty: Extra share of time, e.g. for misaligned operands.
         row_tiles: Tiles of bm rows, where the rows are not one block (each expert rounds up its own).
+        summed_at_once: Multiply-adds of an instruction that go to one output (dp4a: 4); outputs, not multiply-adds, hide latency.
         widen_per_step: Clocks a step of depth that CUDA cores need to widen narrow operands first. [clk]
     Returns:
         Parts without DRAM, and the number of CTAs.
@@ -77,7 +86,9 @@ def tile_work(
     math_clk = 2.0 * outputs * steps / flop_per_clk * np.maximum(1.0, 1.0 / efficiency + penalty)
     feed_clk = feed * (bm * row_bytes + bn * col_bytes) * steps / m.gpu.shared.bandwidth_bytes_per_clk
     cta_s = (math_clk + feed_clk + epilogue_clk * outputs + widen_per_step * steps) / m.clock_hz
-    math_s = busiest_sm_s(ctas, cta_s, num_sms=m.num_sms, per_sm=per_sm, accumulators=outputs, half_accumulators=latency_clk * flop_per_clk / 2.0)
+    math_s = busiest_sm_s(
+        ctas, cta_s, num_sms=m.num_sms, per_sm=per_sm, accumulators=outputs, half_accumulators=latency_clk * flop_per_clk / (2.0 * summed_at_once)
+    )
     # Thread-block clusters (Hopper on) fetch a tile once for several SMs.
     shared_fetch = np.where(bm * bn >= 128.0 * 128.0, m.factors.cluster_multicast, 1.0)
     operand_bytes = ctas * (np.minimum(bm, rows) * row_bytes + np.minimum(bn, cols) * col_bytes) * steps / shared_fetch  # padding is not loaded
@@ -163,6 +174,7 @@ def price_gemm(t: SimpleNamespace, m: Machine) -> Parts:
         split_k_s=f.tensor_split_k_s if tensor else f.split_k_s,
         penalty=misaligned * (f.tensor_misaligned if tensor else f.fma_misaligned),
         widen_per_step=narrow * bn / f.dequantise_per_clk + _rescale_clk(t, m, bm * bn),
+        summed_at_once=summed_at_once(t),
         row_tiles=_expert_tiles(t, [tile.bm for tile, _ in pairs], ndim) if t.tokens[0] else None,
     )
     parts = replace(parts, l2_s=np.hypot(parts.l2_s, _page_walks_s(t, m, ctas, bm, bn, split)))

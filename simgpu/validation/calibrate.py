@@ -35,7 +35,7 @@ STEPS = (1.3, 1.12, 1.04)  # a factor moves by these, one round each; further ro
 MOST_MOVES = 6  # of one factor in one round
 LEAST_GAIN = 2e-5  # of the loss, for a move to count
 WORST = 0.8  # an error counts at most as |ln 0.8 …|, so that a few rows nobody can explain do not steer
-PULL = 0.01  # where a generation is fitted on few GPUs: what does not clearly help stays as its nearest relative has it
+PULL = 0.01  # of the loss, that a factor pays for each e-fold it leaves where it started: what does not clearly help stays
 DIGITS = 4  # significant digits of a fitted factor
 ROWS_PER_GROUP = 120
 
@@ -208,7 +208,7 @@ def fit(
     *,
     places: Iterable[str] | None = None,
     rounds: int = 3,
-    pull: float = 0.0,
+    pull: float = PULL,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Calibration:
     """A calibration with lower error on the bench's measurements.
@@ -277,7 +277,7 @@ def leave_one_out(bench: Bench, calibration: Calibration, *, rounds: int = 2, pr
         blind = calibration.on_loan(place)
         source = calibration.nearest.get(place, place)
         if others:
-            blind = fit(bench.without(gpu), blind, places=[place], rounds=rounds, pull=PULL)
+            blind = fit(bench.without(gpu), blind, places=[place], rounds=rounds)
             source = f"{place}, other GPUs"
         result.append(LeftOut(gpu=gpu, from_place=source, mape_pct=bench.only(gpu).mape_by_family(blind)))
     return result

@@ -242,3 +242,10 @@ def test_each_format_has_its_own_rate(library: Library):
     gpu = {"tensor_cores": {"flop_per_clk": FrozenTable({"fp16": 80.0, "fp8": 160.0})}}
     half, quarter = (seconds(128, 128, 32, dtype=dtype, pipe="tensor", size=size, gpu=gpu) for dtype, size in (("fp16", 2.0), ("fp8", 1.0)))
     assert half == pytest.approx(2 * quarter)
+
+
+def test_dp4a_sums_four_products_into_one_output(library: Library):
+    """10 FLOP a clock are 5 multiply-adds: 5 FP32 outputs wait for each clock of latency, or 5/4 int8 ones. A tile has 16384."""
+    library((128, 128))
+    fp32, int8 = (seconds(128, 128, 8, dtype=dtype, factors={"fma_latency_clk": 16384.0}) for dtype in ("fp32", "int8"))
+    assert (fp32, int8) == pytest.approx((TILE_S * (1 + 5), TILE_S * (1 + 5 / 4)))
