@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from simgpu.cli.pictures import save_picture, theme_option
 from simgpu.errors import DataError, OptionError
 
 
@@ -28,6 +29,8 @@ from simgpu.errors import DataError, OptionError
 @click.option(
     "--plot", "plot_dir", type=click.Path(path_type=Path), default=None, metavar="DIR", help="Draw predicted over measured times, one picture a family."
 )
+@click.option("--format", "suffix", type=click.Choice(["png", "svg", "pdf"]), default="png", show_default=True, help="Of the pictures.")
+@theme_option
 @click.option(
     "--calibration", type=click.Path(path_type=Path), default=None, metavar="FILE", help="Price kernels by these factors (see `simgpu calibrate -o`)."
 )
@@ -41,6 +44,8 @@ def command(
     worst: int,
     json_path: str | None,
     plot_dir: Path | None,
+    suffix: str,
+    theme: str,
     calibration: Path | None,
     quiet: bool,
 ) -> None:
@@ -54,6 +59,7 @@ def command(
     """
     from simgpu.cost.calibration import load_calibration
     from simgpu.cost.model import CostModel
+    from simgpu.plot.style import theme_named
     from simgpu.report.files import check_writable, write_text
     from simgpu.validation.outcome import Wanted
     from simgpu.validation.run import carried_data, check_wanted, data_files, validate
@@ -62,6 +68,7 @@ def command(
     if json_path not in (None, "-"):
         check_writable(str(json_path))
     if plot_dir is not None:
+        theme_named(theme)
         try:
             plot_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -92,19 +99,15 @@ def command(
     if json_path not in (None, "-"):
         write_text(str(json_path), format_json(validation))
     if plot_dir is not None:
-        _plot(validation, plot_dir)
+        _plot(validation, plot_dir, suffix, theme)
     if problems:
         raise DataError("\nsimgpu: ".join(problems))
 
 
-def _plot(validation: object, folder: Path) -> None:
-    from simgpu.plot.style import save
+def _plot(validation: object, folder: Path, suffix: str, theme: str) -> None:
     from simgpu.plot.validation import plot_validation
     from simgpu.validation.outcome import Validation, by_family
 
     assert isinstance(validation, Validation)
     for name, (points, subtitle) in by_family(validation).items():
-        ax = plot_validation(points, name.replace("_", " "), subtitle)
-        figure = ax.get_figure(root=True)
-        assert figure is not None
-        click.echo(f"wrote {save(figure, folder / f'{name}.png')}", err=True)
+        save_picture(plot_validation(points, name.replace("_", " "), subtitle, theme=theme), str(folder / f"{name}.{suffix}"))

@@ -151,7 +151,7 @@ def _ask(
 
         found = sensitivity(case, fields)
         said = " · ".join(
-            f"batch {case.work.batch}" if name == "batch" else str(value) for name, value in options.items() if value is not None or name == "batch"
+            f"batch {case.work.batch}" if name == "batch" else str(value) for name, value in options.items() if value not in (None, False) or name == "batch"
         )
         save_picture(plot_tornado(found, title=f"{model} on {case.gpu.name}: what matters", subtitle=said, theme=theme), tornado_path)
         click.echo(format_levers(found), nl=False)

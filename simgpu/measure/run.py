@@ -29,14 +29,23 @@ def done_cases(path: Path) -> set[Case]:
     Raises:
         MeasureError: The file is something else.
     """
-    if not path.exists():
+    text = _whole_rows(path)
+    if not text:
         return set()
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
+    try:
+        reader = csv.DictReader(text.decode("utf-8").splitlines())
         if tuple(reader.fieldnames or ()) != HEADER:
-            raise MeasureError(f"{path}: exists and is no file of simgpu measure; name another with --out")
+            raise ValueError("another header")
         kinds = {name: type(value) for name, value in Case("", "").__dict__.items()}
         return {Case(**{name: kinds[name](row[name]) for name in COLUMNS}) for row in reader if row["time_ms"] or row["note"]}
+    except (ValueError, TypeError, csv.Error):
+        raise MeasureError(f"{path}: exists and is no file of simgpu measure; name another with --out") from None
+
+
+def _whole_rows(path: Path) -> bytes:
+    """What a file holds up to its last line break: a row that was being written when the machine went down is not counted."""
+    text = path.read_bytes() if path.exists() else b""
+    return text[: text.rfind(b"\n") + 1] or text
 
 
 def run(
@@ -56,11 +65,13 @@ def run(
     A case that does not run here leaves a row with a note and no time, so that it is not tried again.
     """
     finished = done_cases(path)
-    fresh = not path.exists()
+    whole = _whole_rows(path)
+    if path.exists() and path.stat().st_size > len(whole):
+        path.write_bytes(whole)
     end_s, written = now_s() + budget_s, 0
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, HEADER, lineterminator="\n")
-        if fresh:
+        if not whole:
             writer.writeheader()
         for case in cases:
             if case in finished:

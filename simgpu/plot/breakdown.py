@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from matplotlib.patches import Rectangle
 
-from simgpu.plot.style import dress, headline, new_axes
+from simgpu.plot.style import dress, headline, new_axes, type_scale
 from simgpu.report.layers import ROWS, layer_rows
 from simgpu.report.over_time import time_unit
 from simgpu.report.palette import FAMILY_NAMES, Theme
+from simgpu.report.text import shorten_path
 from simgpu.report.waterfall import why_not_at_peak
 from simgpu.units import format_quantity
 
@@ -89,7 +90,8 @@ def plot_layers(report: Report, *, ax: Axes | None = None, theme: str | Theme = 
             left += parts[family] / scale
         fraction = sum(parts.values()) / total_s
         _value(ax, left, row, f"{fraction:.0%}" if fraction >= 0.005 else "<1%", colours)
-    ax.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize=8, color=colours.ink)
+    most = int(0.45 * 72 * float(ax.get_figure(root=True).get_size_inches()[0]) / (8 * 0.55 * type_scale(ax)))  # type: ignore[union-attr]
+    ax.set_yticks(range(len(rows)), [shorten_path(name, most) for name, _ in rows], fontsize=8, color=colours.ink)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
     ax.set_ylim(len(rows) - 0.4, -0.6)

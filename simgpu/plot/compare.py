@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.patches import Rectangle
 
-from simgpu.plot.style import dress, headline, new_axes
+from simgpu.plot.style import dress, headline, new_axes, type_scale, wrap
 from simgpu.report.over_time import time_unit
 from simgpu.report.palette import BOUNDS, Theme
 from simgpu.units import format_quantity
@@ -33,7 +33,8 @@ def plot_comparison(reports: Sequence[Report], *, ax: Axes | None = None, theme:
             left += width
         text = f"{format_quantity(report.latency_s, 's')} · {report.throughput_per_s:,.{0 if report.throughput_per_s >= 100 else 1}f}/s"
         ax.annotate(text, (report.latency_s / scale, row), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8, color=colours.ink)
-    names = _names(reports)
+    narrow = 0.36 * 72 * float(ax.get_figure(root=True).get_size_inches()[0])  # type: ignore[union-attr]
+    names = [wrap(name, int(narrow / (8.5 * 0.55 * type_scale(ax)))) for name in _names(reports)]
     ax.set_yticks(range(len(reports)), names, fontsize=8.5, color=colours.ink)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)

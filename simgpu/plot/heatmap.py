@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from matplotlib.patches import Rectangle
-from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
+from simgpu.plot.contours import label_lines
 from simgpu.plot.quantities import log_if_wide, name_of, said, scaled
 from simgpu.plot.style import dress, headline, new_axes
 from simgpu.report.palette import BOUNDS, Theme
@@ -115,9 +115,7 @@ def _contours(ax: Axes, x: tuple[str, NDArray[Any]], y: tuple[str, NDArray[Any]]
     if not len(levels):
         return
     lines = ax.contour(scaled(*x)[0], scaled(*y)[0], values, levels=levels, colors=colours.ink, linewidths=0.9, zorder=3)
-    texts = ax.clabel(lines, fmt=lambda level: said(column, level), fontsize=7.5, inline_spacing=4)
-    for text in texts:
-        text.set_path_effects([withStroke(linewidth=2.0, foreground=colours.background)])
+    label_lines(ax, lines, lambda level: said(column, level), colours)
 
 
 def _soft(color: str, colours: Theme, share: float = 0.55) -> tuple[float, float, float]:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.lines import Line2D
-from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
+from simgpu.plot.contours import label_lines
 from simgpu.plot.quantities import log_if_wide, name_of, said, scaled
 from simgpu.plot.style import DASHES, dress, headline, new_axes
 from simgpu.report.palette import Theme
@@ -68,8 +68,7 @@ def plot_iso(
         drawn = wanted[(wanted > grid.min()) & (wanted < grid.max())]
         if len(drawn):
             lines = ax.contour(across, up, grid, levels=drawn, colors=color, linewidths=1.4, linestyles=[dash], zorder=3)
-            for text in ax.clabel(lines, fmt=lambda level: said(column, level), fontsize=7.5, inline_spacing=4, colors=colours.ink):
-                text.set_path_effects([withStroke(linewidth=2.0, foreground=colours.background)])
+            label_lines(ax, lines, lambda level: said(column, level), colours)
         if len(grids) > 1:
             legend.append(Line2D([], [], color=color, linestyle=dash, linewidth=1.6, label=name))
     ax.set_xlabel(xlabel, fontsize=9.5)

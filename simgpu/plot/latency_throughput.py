@@ -116,7 +116,8 @@ def plot_latency_throughput(
         ax.plot(x[curve.fits], y[curve.fits], marker, color=color, markersize=2 * _RADIUS_POINTS, markeredgecolor=colours.background, zorder=4)
         hollow = ~curve.fits
         ax.plot(x[hollow], y[hollow], marker, color=color, markersize=2 * _RADIUS_POINTS, markerfacecolor=colours.background, zorder=4)
-        lines.append((x, y))
+        if len(x) > 1:
+            lines.append((x, y))
         obstacles += [Obstacle(x=a, y=b, radius_points=_RADIUS_POINTS) for a, b in zip(x.tolist(), y.tolist(), strict=True)]
         last = len(x) - 1
         for k, batch in enumerate(curve.batch.tolist()):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _LABELS = 6
+_CELLS = 40  # of so many cells across and up each that holds designs counts as one for the labels
 
 
 def plot_pareto(
@@ -57,6 +58,7 @@ def plot_pareto(
         told = np.unique(np.linspace(0, len(front) - 1, min(_LABELS, len(front))).round().astype(int)).tolist()
         labels = [Label(x=across[front[i]], y=up[front[i]], radius_points=3.5, text=names[i], color=colours.ink) for i in told]
         obstacles = [Obstacle(x=across[i], y=up[i], radius_points=3.5) for i in front.tolist()]
+        obstacles += [Obstacle(x=across[i], y=up[i], radius_points=2.0) for i in _thinned(across, up)]
         LabelLayer(ax, labels, obstacles=obstacles, lines=[(across[front], up[front])] if len(front) > 1 else [], theme=colours)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.margins(0.06)
@@ -67,3 +69,9 @@ def plot_pareto(
         ax, f"{name_of(y[0])[:1].upper()}{name_of(y[0])[1:]} against {name_of(x[0])}", f"{subtitle} · {count}" if subtitle else count, colours, legend=legend
     )
     return ax
+
+
+def _thinned(across: NDArray[np.float64], up: NDArray[np.float64]) -> list[int]:
+    """One design of each cell of a grid over the picture."""
+    cells = [((v - v.min()) / (float(np.ptp(v)) or 1.0) * _CELLS).astype(int) for v in (across, up)]
+    return [int(i) for i in np.unique(cells[0] * (_CELLS + 1) + cells[1], return_index=True)[1]]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("png", "svg", "pdf")
 DPI = 200
+_FULL_TYPE_INCHES, _SMALLEST_TYPE = 5.0, 0.7  # narrower pictures have smaller words, down to this share
 _OVER_TICKS_POINTS = 5.0  # a legend at the page's edge stands higher than the highest number beside the axes [1/72 inch]
 
 
@@ -91,13 +92,16 @@ def headline(ax: Axes, title: str, subtitle: str, theme: str | Theme, *, legend:
     alone = place is not None and place.colspan.start == 0
     whole_width = place is not None and place.get_gridspec().ncols == 1
     width_points = 72 * float(figure.get_size_inches()[0]) * (1.0 if whole_width else float(ax.get_position().width))
-    quiet_points, key_points = (8.5, 8.0) if width_points > 400 else (7.5, 7.0)
+    smaller = type_scale(ax) if whole_width else 1.0
+    quiet_points, key_points = (8.5, 8.0) if width_points > 400 else (max(7.5 * smaller, 6.0), max(7.0 * smaller, 6.0))
     subtitle = wrap(subtitle, int(width_points / (quiet_points * 0.56)))
-    title_points = min(12.0, width_points / (0.66 * max(len(title), 1)))
+    title_points = min(12.0 * max(smaller, 0.8), width_points / (0.66 * max(len(title), 1)))
     entry_points = key_points * 0.54 * max((len(str(entry.get_label())) for entry in legend), default=0) + 3 * key_points
     columns = max(1, min(len(legend), int((width_points - 40) / entry_points)))
     low = 7.0 + 1.55 * key_points * -(-len(legend) // columns) + (_OVER_TICKS_POINTS if alone and legend else 0.0)
     high = low + quiet_points * 1.4 * (1 + subtitle.count("\n")) + 2 if subtitle else low
+    if smaller < 1:
+        _shrink(ax, smaller)
     # an empty title keeps the room free; the words themselves stand outside the layout, so that they may start at the figure's edge
     ax.set_title(" ", fontsize=title_points, pad=high + 0.3 * title_points)
     edge, across = (0.0125, "figure fraction") if alone else (0.0, "axes fraction")
@@ -112,6 +116,25 @@ def headline(ax: Axes, title: str, subtitle: str, theme: str | Theme, *, legend:
     key = add_legend(ax, legend, colours, columns=columns, fontsize=key_points, at_page_edge=alone)
     key.set_in_layout(False)
     return key
+
+
+def type_scale(ax: Axes) -> float:
+    """How much smaller than usual words are on a picture as narrow as a column of a paper."""
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    return float(min(1.0, max(_SMALLEST_TYPE, figure.get_size_inches()[0] / _FULL_TYPE_INCHES)))
+
+
+def _shrink(ax: Axes, scale: float) -> None:
+    """Makes what is written on axes so far smaller."""
+    from matplotlib.text import Text
+
+    for text in (*ax.texts, ax.xaxis.label, ax.yaxis.label, *(c for c in ax.get_children() if isinstance(c, Text) and c not in ax.texts)):
+        text.set_fontsize(float(text.get_fontsize()) * scale)
+    ax.tick_params(which="both", labelsize=8.5 * scale)
+    for child in ax.get_children():
+        if hasattr(child, "fontsize"):  # the layer of labels
+            child.fontsize *= scale
 
 
 def add_legend(ax: Axes, handles: Sequence[Artist], theme: str | Theme, *, columns: int = 1, fontsize: float = 8.0, at_page_edge: bool = False) -> Legend:

@@ -33,14 +33,14 @@ def format_study(table: Table, *, width: int = 100, top: int = 10) -> str:
     if 0 < top < len(table):
         shown.append(int(order[-1]))
     if shown:
-        which = "The designs" if len(shown) == len(table) else f"The {top} fastest, and the slowest"
+        which = "The designs" if len(shown) == len(table) else f"The {f'{top} ' if top > 1 else ''}fastest, and the slowest"
         lines += ["", f"{which}, by {'samples/s' if by == 'throughput_per_s' else 'latency'}", *_listed(table, varied, shown, width)]
     bounds, counts = np.unique(table["bound"].astype(str), return_counts=True)
     parts = [f"{name} {percent(count / len(table))}" for count, name in sorted(zip(counts.tolist(), bounds.tolist(), strict=True), reverse=True)]
     lines += ["", *joined(["What limits them:", *parts], width, separator="")]
     too_big = int((~table["fits"].astype(bool)).sum())
     if too_big:
-        lines.append(f"{too_big:,} of them do not fit the GPU's memory.")
+        lines.append(f"{too_big:,} of them {'does' if too_big == 1 else 'do'} not fit the GPU's memory.")
     return "\n".join(lines) + "\n"
 
 

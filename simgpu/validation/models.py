@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,12 @@ from simgpu.validation.table import Row, Table
 FAMILY = "model"
 _REQUIRED = frozenset(("model", "gpu", "mode", "batch"))
 _TIMES = frozenset(("latency_ms", "throughput_per_s", "measured_ms", "gpu_batches_per_s"))
+# Columns that are read; others are remarks of the source, unless they look like one of these.
+_READ = (
+    *_REQUIRED, *_TIMES, "source", "dtype", "n_gpus", "framework", "image_size", "seq_len", "output_len", "throughput_unit", "throughput_per_s_per_gpu",
+    "tpot_ms", "ttft_ms", "mem_gb", "variant",
+)  # fmt: skip
+_ALIKE = 0.8  # of two words, as difflib counts: seq_length and seq_len
 _POLICIES = {"fp32": "fp32", "tf32": "tf32", "amp-fp16": "amp", "amp": "amp", "fp16": "fp16", "bf16": "bf16", "int8": "int8", "int8,fp16": "int8", "fp8": "fp8"}
 _WEIGHT_ONLY = {"int8-wo": "int8-weight-only", "int4-g32": "int4"}
 _FORWARD = {"infer", "fwd"}
@@ -200,6 +207,15 @@ def _zoo_options(name: str) -> Mapping[str, Any] | None:
     return zoo_model(split_name(name)[0]).options if zoo_has(name) else None
 
 
+def misspelt_columns(table: Table) -> Iterator[str]:
+    """What is wrong with columns that are nearly called like one that is read and missing."""
+    missing = [column for column in _READ if column not in table.header]
+    for column in table.header:
+        if column not in _READ and (near := difflib.get_close_matches(column.lower(), missing, n=1, cutoff=_ALIKE)):
+            where = f"{table.path}: row {table.header_row}, column '{column}'"
+            yield f"{where}: means nothing in a table of whole models; did you mean '{near[0]}'?; it is not read"
+
+
 def model_cases(table: Table, wanted: Wanted) -> tuple[list[ModelCase], Validation]:
     """The rows of a table of whole models that are to be simulated; what is skipped, and what is wrong."""
     cases: list[ModelCase] = []
@@ -217,7 +233,7 @@ def model_cases(table: Table, wanted: Wanted) -> tuple[list[ModelCase], Validati
             skipped.append(Skipped(group=found.group, row=found.row, reason=gpu))
         else:
             cases.append(found)
-    return cases, Validation(skipped=tuple(skipped), problems=tuple(gpus.problems))
+    return cases, Validation(skipped=tuple(skipped), problems=(*misspelt_columns(table), *gpus.problems))
 
 
 def judge_models(path: Path, cases: Sequence[ModelCase], outcomes: Mapping[Run, Outcome | str]) -> Validation:

@@ -102,12 +102,40 @@ def test_what_does_not_run_leaves_its_reason_and_is_not_tried_again(tmp_path):
     assert done_cases(out) == {ADD}
 
 
-def test_another_file_is_not_overwritten(tmp_path):
+@pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"a,b", bytes(range(256))])
+def test_another_file_is_not_overwritten(content, tmp_path):
     out = tmp_path / "notes.csv"
-    out.write_text("a,b\n1,2\n")
+    out.write_bytes(content)
     with pytest.raises(MeasureError, match=r"notes\.csv: exists and is no file of simgpu measure; name another with --out"):
         started(out, [ADD])
-    assert out.read_text() == "a,b\n1,2\n"
+    assert out.read_bytes() == content
+
+
+def test_a_row_that_was_not_written_to_its_end_is_measured_again(tmp_path):
+    out = tmp_path / "m.csv"
+    started(out, [ADD, SOFTMAX])
+    whole = out.read_bytes()
+    for torn in (whole[:-5], whole[: -len(whole.splitlines()[-1]) + 3]):
+        out.write_bytes(torn)
+        assert done_cases(out) == {ADD}
+        assert started(out, [ADD, SOFTMAX]) == 1
+        assert out.read_bytes() == whole
+    out.write_bytes(b"")
+    assert started(out, [ADD, SOFTMAX]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--budget", "nan"], "argument --budget: 'nan' is no time above 0"),
+        (["--budget", "soon"], "argument --budget: 'soon' is no time above 0"),
+        (["--budget", "-3"], "argument --budget: '-3' is no time above 0"),
+        (["--family", "convolution"], "argument --family: invalid choice: 'convolution'"),
+    ],
+)
+def test_options_that_make_no_sense(arguments, message, tmp_path, capsys):
+    assert main(["measure", "--out", str(tmp_path / "m.csv"), *arguments]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_every_case_is_listed_once_and_every_family_comes_early():

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import StepPatch
 from matplotlib.text import Text
 
+from simgpu import plot
 from simgpu.cost.times import KernelTimes
 from simgpu.errors import OptionError
 from simgpu.kernels.kernel import Access, Conv, Gemm, Kernel, KernelGraph, Stream
@@ -294,6 +295,16 @@ def test_the_bars_of_the_comparison_are_what_runs_wait_for(report: Report):
     ends = [bar.get_x() + bar.get_width() for bar in ax.patches if bar.get_y() < 0.5]
     assert ends == pytest.approx([10, 14, 15])  # compute 4 + 4 + 2, DRAM 3 and a tie of 1, host 1
     assert [label.get_text() for label in ax.get_yticklabels()] == ["toynet", "other"]
+
+
+@pytest.mark.parametrize("name", ["roofline", "time_roofline", "waterfall", "layers", "comparison", "latency_throughput"])
+def test_a_column_of_a_paper_has_room_for_it(report: Report, name: str):
+    several = [dataclasses.replace(report, model=f"a rather long name {i}", batch=2**i) for i in range(3)]
+    given = several if name in ("comparison", "latency_throughput") else report
+    ax = getattr(plot, f"plot_{name}")(given, ax=style.new_figure(3.3, 2.8).add_subplot())
+    assert faults(ax) == []
+    box, (width, height) = ax.get_position(), ax.get_figure(root=True).get_size_inches()
+    assert box.width * width > 1.2 and box.height * height > 0.7  # inches of it are left for the data
 
 
 def test_charts_draw_on_the_axes_given(report: Report):

@@ -46,14 +46,15 @@ def test_gpus_may_vary(capsys: pytest.CaptureFixture[str]):
 
 
 def test_a_table_and_what_is_drawn_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    names = {"-o": "a.csv", "--map": "map.png", "--plot": "plot.svg", "--tornado": "t.pdf"}
+    names = {"-o": "a.csv", "--map": "map.png", "--plot": "plot.svg", "--tornado": "t.svg"}
     arguments = [text for option, name in names.items() for text in (option, str(tmp_path / name))]
     assert main([*WHATIF, *VARY, *arguments, "--pareto", "area,latency", str(tmp_path / "p.png"), "--theme", "dark", "--top", "0"]) == 0
     out, err = capsys.readouterr()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "map.png", "p.png", "plot.svg", "t.pdf"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "map.png", "p.png", "plot.svg", "t.svg"]
     assert err.count("wrote ") == 5
     assert (tmp_path / "a.csv").read_text().splitlines()[0].startswith("model,gpu,batch,dtype,runtime,sm.count,dram.bandwidth_bytes_per_s,latency_s,")
     assert "What matters: the latency with less and more of each field" in out
+    assert "batch 1 · fp32 · eager · latency" in (tmp_path / "t.svg").read_text(encoding="utf-8")
     # the same study again: its table is there, and other pictures cost nothing
     assert main([*WHATIF, *VARY, "-o", str(tmp_path / "a.csv"), "--resume", "--map", str(tmp_path / "energy.png"), "--value", "energy"]) == 0
     assert "a.csv is finished already, nothing was computed" in capsys.readouterr().err

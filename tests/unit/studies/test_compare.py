@@ -145,11 +145,9 @@ def test_fragments_cost_time():
 def test_elementwise_operations_cost_time():
     for group in by_group(run_ready(ready_study("shufflenetv2-g4"))).values():
         both, relu, shortcut, none = (group[f"relu={a},shortcut={b}"] for a in ("yes", "no") for b in ("yes", "no"))
-        assert both.device_s > relu.device_s > none.device_s
-        assert both.device_s > shortcut.device_s > none.device_s
-        assert abs(off_by(relu, both)) < 0.1  # what the shortcuts cost
-        # the paper's framework ran ReLU within the convolutions, where it is next to free; ours are kernels of their own
-        assert -0.4 < off_by(none, both) < 0
+        assert both.device_s > 1.1 * relu.device_s  # what the shortcuts cost
+        assert (both.device_s, relu.device_s) == (shortcut.device_s, none.device_s)  # ReLUs run within the convolutions
+        assert all(abs(off_by(case, both)) < 0.15 for case in (relu, shortcut, none)), both.group
         assert none.flop > 0.97 * both.flop or both.group == "c 32"
 
 

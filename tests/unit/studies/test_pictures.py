@@ -178,7 +178,12 @@ def test_ten_thousand_designs_are_drawn_in_time():
     grid = 1 / cells[0][1][None, :] + 1e10 / cells[1][1][:, None]
     assert faults(plot.plot_bottlenecks(*cells, bounds.reshape(100, 100), grid)) == []
     assert faults(plot.plot_heatmap(*cells, ("latency_s", grid))) == []
-    assert faults(plot.plot_iso(*cells, "latency_s", {"": grid})) == []
+    lines = plot.plot_iso(*cells, "latency_s", {"": grid})
+    assert faults(lines) == []
+    frame = lines.get_window_extent()
+    said = [box for text, box in written(lines) if text.get_text().endswith(" ms")]
+    assert len(said) > 3
+    assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1 for box in said)  # none is cut off
 
 
 def test_ladder_steps_are_the_factors():

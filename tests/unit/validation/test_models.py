@@ -78,6 +78,14 @@ def test_a_table_without_batch_is_named(table: Write) -> None:
     assert problem.endswith("row 1, column 'batch': missing in this table of whole models")
 
 
+def test_a_misspelt_column_is_named_and_remarks_are_not(table: Write) -> None:
+    header = "source,model,gpu,mode,batch,seq_length,latency_ms,cooling"
+    path = table(header, "mine,bert-base,t4,infer,1,64,12,water")
+    validation = validate([path])
+    assert validation.problems == (f"{path}: row 1, column 'seq_length': means nothing in a table of whole models; did you mean 'seq_len'?; it is not read",)
+    assert validation.rows == 1
+
+
 def test_negative_latency_is_a_problem(table: Write) -> None:
     (problem,) = validate([table(HEADER, "mine,resnet50,t4,1,pytorch,infer,fp32,8,224,-12,,")]).problems
     assert "row 2, column 'latency_ms': -12 ms, expected a time above 0" in problem

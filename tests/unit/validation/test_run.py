@@ -19,6 +19,7 @@ from simgpu.validation.kernels import load_cases, predict
 from simgpu.validation.outcome import Validation, Wanted
 from simgpu.validation.run import carried_data, check_wanted, data_files, validate
 from simgpu.validation.text import format_json, format_validation
+from tests.pictures import faults
 
 Write = Callable[..., Path]
 LINEAR = "source,gpu,m,n,k,bias,time_ms"
@@ -227,6 +228,10 @@ def test_command_writes_json_and_pictures(table: Write, tmp_path: Path, capsys: 
     assert main(["validate", "--data", str(good), "--json", str(tmp_path / "v.json"), "--plot", str(tmp_path / "pictures")]) == 0
     assert json.loads((tmp_path / "v.json").read_text())[0]["family"] == "linear"
     assert (tmp_path / "pictures" / "linear.png").stat().st_size > 10_000
+    assert main(["validate", "--data", str(good), "--plot", str(tmp_path / "pictures"), "--format", "pdf", "--theme", "print"]) == 0
+    assert (tmp_path / "pictures" / "linear.pdf").read_bytes().startswith(b"%PDF")
+    assert main(["validate", "--data", str(good), "--plot", str(tmp_path / "more"), "--theme", "drak"]) == 1
+    assert not (tmp_path / "more").exists()
     assert main(["validate", "--data", str(good), "--json", str(tmp_path / "no" / "v.json")]) == 1
     assert main(["validate", "--data", str(good), "--gpu", "p4"]) == 1
     assert "no rows for --gpu p4" in capsys.readouterr().err
@@ -268,3 +273,4 @@ def test_plot_has_a_point_for_each_row() -> None:
     assert sum(len(line.get_xdata()) for line in ax.lines if line.get_marker() != "None") == 3  # type: ignore[arg-type]
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
     assert ax.get_xlim() == ax.get_ylim()
+    assert faults(ax) == []
