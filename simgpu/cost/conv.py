@@ -41,6 +41,9 @@ _SPLITS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
 _WINOGRAD_SIZES = ((3, 4), (5, 5))
 # Time of a transform pass of 9x9 tiles over one of 6x6 tiles that moves as many bytes: more additions an element, no room in registers.
 _LARGE_TRANSFORM = 3.0  # measured: the 5x5 rows of DeepBench on P100, V100 and T4, 16 x 512 x 14 x 14 and 16 x 832 x 7 x 7
+# None of the 50 rows of NeuSight whose transformed images take more runs this algorithm, nor do the 5x5 convolutions of RepVGG
+# (arXiv:2101.03697, table 1: 2.9 GiB); its 3x3 ones do (1.7 GiB). Offsets of 32 bits would explain it.
+_ADDRESSABLE_BYTES = 2.0**31
 # Non-fused Winograd's batched GEMM, as (tiles, filters).
 _WINOGRAD_TILES = ((128, 128), (128, 64), (64, 128), (64, 64), (32, 128), (128, 32))
 # Output block (images, rows, columns) of a fused Winograd CTA with 32 filters, by generation.
@@ -330,7 +333,8 @@ def _winograd_non_fused(t: SimpleNamespace, m: Machine, direction: str, taps: in
         l2_bytes=parts.l2_bytes + 2.0 * (v_bytes + u_bytes + o_bytes),
     )
     names = [f"Winograd F({outputs}x{outputs},{taps}x{taps}) {tile[0]}x{tile[1]}{f' split-K {s}' if s > 1 else ''}" for tile, s in pairs]
-    possible = _winograd_possible(t, taps) & ((split == 1) | (ctas <= 16.0 * m.num_sms))
+    addressable = np.maximum(np.maximum(v_bytes, o_bytes), u_bytes) < _ADDRESSABLE_BYTES
+    possible = _winograd_possible(t, taps) & addressable & ((split == 1) | (ctas <= 16.0 * m.num_sms))
     return parts, possible, names
 
 

@@ -159,19 +159,7 @@ def test_depthwise_convolutions_leave_the_arithmetic_idle(gpu):
     assert dense > 3 * depthwise
 
 
-@pytest.mark.parametrize(
-    "kernel",
-    [
-        1,
-        7,
-        pytest.param(
-            5,
-            marks=pytest.mark.xfail(
-                strict=True, reason="cuDNN also has Winograd for 5x5, priced here as taken wherever it is faster; the paper ran without it"
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("kernel", [1, 5, 7])
 @pytest.mark.parametrize("gpu", ["gtx-titan-x-maxwell", "p100", "gtx-1080-ti", "v100"])
 def test_3x3_is_the_densest_convolution_of_the_winograd_era(gpu, kernel):
     """Ding et al., "RepVGG", section 3.2: about 4 times the FLOP a second of other sizes. 2048 channels, 56 × 56, batch 32, as there."""

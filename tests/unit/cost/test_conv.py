@@ -210,6 +210,14 @@ def test_non_fused_winograd_pads_the_batch_to_16():
     assert executed(problem, VOLTA, factors={"winograd_fused_efficiency": 1e-3})[0] == sixteen[0]
 
 
+def test_non_fused_winograd_ends_where_32_bit_offsets_do():
+    """16 images of 4 · 64 × 4 · 64 pixels are 2^16 tiles of 36 points: 2 GiB of floats have 2^29 / 36 / 2^16 = 227 channels."""
+    small, large = (conv(n=16, c=c, h=256, w=256, k=128) for c in (224, 256))
+    factors = {"winograd_fused_efficiency": 1e-3}
+    assert "F(4x4" in executed(small, VOLTA, factors=factors)[1]
+    assert executed(large, VOLTA, factors=factors)[1].startswith("implicit GEMM")
+
+
 @pytest.mark.parametrize("change", [{"stride": 2}, {"dilation": 2}, {"r": 7}, {"r": 1}])
 def test_winograd_needs_dense_3x3_or_5x5_filters_of_stride_1(change):
     problem = {"n": 16, "c": 128, "h": 32, "w": 16, "k": 128, **change}
