@@ -130,8 +130,8 @@ def _mistakes(calibration: Calibration) -> Iterator[str]:
     for place, group in calibration.values.items():
         for name, value in group.items():
             numbers = list(value.values()) if isinstance(value, Mapping) else [value]
-            if not numbers or not all(isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in numbers):
-                yield f"{place}.{name} is {json.dumps(value)}, expected a number, or numbers by process node"
+            if not numbers or not all(isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) and n >= 0 for n in numbers):
+                yield f"{place}.{name} is {json.dumps(value)}, expected a number that is not negative, or such numbers by process node"
     for relatives in (calibration.inherits, calibration.nearest):
         if strange := sorted({name for pair in relatives.items() for name in pair} - _NAMES):
             yield f"no such generation: {', '.join(strange)}; expected {', '.join(sorted(_NAMES))}"

@@ -228,7 +228,7 @@ def _depthwise(t: SimpleNamespace, m: Machine, direction: str) -> Alternative:
 
 def _winograd_possible(t: SimpleNamespace, taps: int) -> Any:
     return (
-        (t.dtype != "int8")
+        ~np.isin(t.dtype, ("int8", "fp64"))
         & (t.r == taps)
         & (t.s == taps)
         & (t.stride_h == 1)
