@@ -297,6 +297,34 @@ def test_the_bars_of_the_comparison_are_what_runs_wait_for(report: Report):
     assert [label.get_text() for label in ax.get_yticklabels()] == ["toynet", "other"]
 
 
+def test_points_of_the_roofline_stand_where_the_numbers_say(report: Report):
+    ax = roofline.plot_roofline(report, levels=False)
+    points = [(line.get_xdata()[0], line.get_ydata()[0]) for line in ax.lines if line.get_marker() == "o"]
+    assert np.array(points) == pytest.approx(np.array([(40, 200e-9), (0.5, 10 / 3 * 1e-9), (10, 50e-9)]))  # FLOP/B, GFLOP/s
+    sizes = [line.get_markersize() for line in ax.lines if line.get_marker() == "o"]
+    assert (sizes[0] / sizes[1]) ** 2 == pytest.approx(8 / 3)  # areas go with time
+    several = roofline.plot_roofline([report, dataclasses.replace(report, model="other")])
+    whole = [(line.get_xdata()[0], line.get_ydata()[0]) for line in several.lines if line.get_markersize() == 11]
+    assert np.array(whole) == pytest.approx(np.array([(1710 / 75, 114e-9)] * 2))
+
+
+def test_bars_of_the_timeline_are_the_spans(report: Report):
+    ax = timeline.plot_timeline(report)
+    bars = [[(path.vertices[:, 0].min(), path.vertices[:, 0].max()) for path in one.get_paths()] for one in ax.collections]
+    assert bars[0] == [(1, 5), (5, 8), (8, 12), (12, 13), (13, 15)]
+    assert bars[1] == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]  # the host
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["host", "stream 0"]
+
+
+def test_curves_of_the_utilisation_are_its_levels(report: Report):
+    edges, levels = timeline.utilisation_over_time(report)
+    drawn = {patch.get_label(): patch.get_data() for patch in timeline.plot_utilisation(report).patches if isinstance(patch, StepPatch)}
+    for name, label in (("SMs", "SMs with work"), ("DRAM", "DRAM bandwidth"), ("math pipes", "math pipe peak")):
+        assert drawn[label].values == pytest.approx(100 * levels[name])
+        assert drawn[label].edges == pytest.approx(edges)
+    assert faults(timeline.timeline_figure(report, theme="print")) == []
+
+
 @pytest.mark.parametrize("name", ["roofline", "time_roofline", "waterfall", "layers", "comparison", "latency_throughput"])
 def test_a_column_of_a_paper_has_room_for_it(report: Report, name: str):
     several = [dataclasses.replace(report, model=f"a rather long name {i}", batch=2**i) for i in range(3)]

@@ -110,6 +110,8 @@ def test_the_heat_map_names_its_unit():
     figure = PICTURES["heatmap"]("light").get_figure(root=True)
     assert figure is not None
     assert [ax.get_ylabel() for ax in figure.axes] == ["dram.bandwidth [TB/s]", "energy a run [mJ]"]
+    (mesh,) = (one for one in figure.axes[0].collections if isinstance(one, QuadMesh))
+    assert np.asarray(mesh.get_array()).reshape(2, 3).tolist() == [[pytest.approx(v * 1e5) for v in row] for row in LATENCY.tolist()]
 
 
 def test_the_front_is_a_line():
