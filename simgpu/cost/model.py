@@ -142,7 +142,7 @@ class CostModel:
 
         def body_s(ratio: Values) -> Values:
             """Execution and L2 run on the SM clock; DRAM and what waits for it do not."""
-            return overlap(f.overlap_exponent, parts.math_s / ratio, parts.l2_s / ratio, parts.shared_s, parts.dram_s)
+            return overlap(f.overlap_exponent, parts.math_s / ratio, parts.l2_s / ratio, parts.chain_s, parts.dram_s)
 
         settled = sustained_clock_hz(m, lambda r: body_s(r) + parts.latency_s, parts.energy_flop, parts.l2_bytes, parts.dram_bytes)
         clock_hz = m.clock_hz - (m.clock_hz - settled) * -np.expm1(-load_s / f.clock_settling_s)
@@ -156,7 +156,7 @@ class CostModel:
         times = {
             "duration_s": duration_s * repeat,
             "math_s": parts.math_s / ratio * repeat,
-            "shared_s": parts.shared_s * repeat,
+            "chain_s": parts.chain_s * repeat,
             "l2_s": parts.l2_s / ratio * repeat,
             "dram_s": parts.dram_s * repeat,
             "latency_s": latency_s * repeat,

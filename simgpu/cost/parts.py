@@ -22,7 +22,7 @@ class Parts:
     """
 
     math_s: Values = 0.0
-    shared_s: Values = 0.0
+    chain_s: Values = 0.0
     l2_s: Values = 0.0
     dram_s: Values = 0.0
     latency_s: Values = 0.0

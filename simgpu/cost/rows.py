@@ -82,7 +82,7 @@ def price_rows(t: SimpleNamespace, m: Machine) -> Parts:
     walk = np.where(t.contiguous, 1.0, 1.0 / f.transpose_efficiency)
     return Parts(
         math_s=np.maximum(math_s, 0.0),
-        shared_s=chain_s,
+        chain_s=chain_s,
         l2_s=l2_s(l2_bytes, np.minimum(rows, m.num_sms), m),
         dram_s=stream_s(dram_bytes * walk, m),
         latency_s=f.rows_fixed_s,

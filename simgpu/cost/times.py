@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 # The parts of a kernel's time, as attributes of KernelTimes; the longest is the kernel's bound.
 PARTS: Mapping[str, str] = {
     "math_s": "compute",
-    "shared_s": "shared memory",
+    "chain_s": "memory latency",
     "l2_s": "L2",
     "dram_s": "DRAM",
     "latency_s": "latency",
@@ -28,7 +28,7 @@ class KernelTimes:
     Attributes:
         duration_s: Time on an otherwise idle device, from the first CTA to the last, with the device-side gap before it. [s]
         math_s: Busiest execution pipe, at the work really executed (padding, waves, occupancy included). [s]
-        shared_s: Shared memory / L1 port. [s]
+        chain_s: Loads and block-wide reductions that wait for one another, at the memory's latency. [s]
         l2_s: L2 traffic at L2 bandwidth. [s]
         dram_s: DRAM traffic at the achievable bandwidth. [s]
         latency_s: Fill, dependent chains, fixed costs of the kernel and the gap before it. [s]
@@ -49,7 +49,7 @@ class KernelTimes:
 
     duration_s: Floats
     math_s: Floats
-    shared_s: Floats
+    chain_s: Floats
     l2_s: Floats
     dram_s: Floats
     latency_s: Floats

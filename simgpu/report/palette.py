@@ -112,4 +112,4 @@ FAMILY_NAMES: Mapping[str, str] = MappingProxyType(
 )
 
 # What a run waits for, in the order in which bars stack it; the colour is that of the theme's series.
-BOUNDS: Mapping[str, int] = MappingProxyType({"compute": 1, "shared memory": 4, "L2": 5, "DRAM": 0, "latency": 3, "host launch": 6})
+BOUNDS: Mapping[str, int] = MappingProxyType({"compute": 1, "memory latency": 4, "L2": 5, "DRAM": 0, "latency": 3, "host launch": 6})

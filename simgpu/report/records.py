@@ -17,8 +17,8 @@ class KernelRecord:
         start_s: Begin on the device, from the start of the run. [s]
         span_s: Time on the device; longer than `duration_s` where kernels share the GPU. [s]
         duration_s: Time alone on the device. [s]
-        bound: The longest part: compute, shared memory, L2, DRAM or latency.
-        math_s, shared_s, l2_s, dram_s, latency_s: The parts, which overlap. [s]
+        bound: The longest part: compute, memory latency, L2, DRAM or latency.
+        math_s, chain_s, l2_s, dram_s, latency_s: The parts, which overlap. [s]
         roofline_s: What the datasheet roofline says. [s]
         own_roofline_s: The roofline of the work this kernel cannot avoid (see `KernelTimes`). [s]
         roofline_fraction: own_roofline_s / duration_s.
@@ -48,7 +48,7 @@ class KernelRecord:
     duration_s: float
     bound: str
     math_s: float
-    shared_s: float
+    chain_s: float
     l2_s: float
     dram_s: float
     latency_s: float

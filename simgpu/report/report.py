@@ -336,6 +336,6 @@ class Report:
 
 
 _NUMBERS = (
-    "duration_s", "math_s", "shared_s", "l2_s", "dram_s", "latency_s", "roofline_s", "own_roofline_s", "executed_flop", "dram_bytes", "l2_bytes",
+    "duration_s", "math_s", "chain_s", "l2_s", "dram_s", "latency_s", "roofline_s", "own_roofline_s", "executed_flop", "dram_bytes", "l2_bytes",
     "ctas", "waves", "occupancy_fraction", "sm_fraction", "energy_j", "clock_hz",
 )  # fmt: skip

@@ -16,7 +16,7 @@ MIN_WIDTH, MAX_WIDTH = 80, 120
 BOUND_MEANING = {
     HOST_BOUND: "no kernel runs, the device waits",
     "compute": "math pipes of SMs that have work",
-    "shared memory": "shared memory and L1 ports",
+    "memory latency": "loads waiting for one another",
     "L2": "traffic between L2 and SMs",
     "DRAM": "traffic to device memory",
     "latency": "start, end and dependent steps",

@@ -38,7 +38,7 @@ def why_not_at_peak(report: Report) -> tuple[Step, ...]:
     sms = gpu.sm.count
     uneven = np.maximum(1.0, np.ceil(times.ctas / sms) * sms / np.maximum(times.ctas, 1.0))
     dealt = np.clip(at_clock * uneven, at_clock, np.maximum(times.math_s, at_clock))
-    levels = np.stack([times.math_s, times.shared_s, times.l2_s, times.dram_s])
+    levels = np.stack([times.math_s, times.chain_s, times.l2_s, times.dram_s])
     longest, level = levels.max(axis=0), levels.argmax(axis=0)
     beyond = longest - times.math_s
     steps = [
@@ -48,7 +48,7 @@ def why_not_at_peak(report: Report) -> tuple[Step, ...]:
         ("clock", (at_clock - executed).sum()),
         ("waves: SMs without work", (dealt - at_clock).sum()),
         ("occupancy, issue, operands", (times.math_s - dealt).sum()),
-        ("shared memory", beyond[level == 1].sum()),
+        ("memory latency", beyond[level == 1].sum()),
         ("L2", beyond[level == 2].sum()),
         ("DRAM", beyond[level == 3].sum()),
         ("fill, gaps, overlap lost", (times.duration_s - longest).sum()),

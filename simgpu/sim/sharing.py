@@ -20,7 +20,7 @@ class Demand:
         slot_fraction: CTA slots it fills until its last wave.
         tail_slot_fraction: CTA slots its last wave fills.
         tail_s: How long its last wave takes. [s]
-        resource_fractions: Mean use of the vector pipes, tensor pipes, shared memory, L2 and DRAM.
+        resource_fractions: Mean use of the vector pipes, tensor pipes, L2 and DRAM.
         copy_engine: The engine a transfer needs; -1 for kernels on SMs.
     """
 
@@ -34,9 +34,9 @@ class Demand:
 def demands(kernels: KernelGraph, times: KernelTimes, num_copy_engines: int) -> list[Demand]:
     """What each kernel takes.
 
-    A grid of w waves fills all CTA slots for floor(w) waves and frac(w) of them in a last one. Pipes and shared
-    memory belong to SMs, so a kernel on half of them takes at most half of the chip's. A transfer takes a copy
-    engine and DRAM, no SM; with one engine both directions wait for each other.
+    A grid of w waves fills all CTA slots for floor(w) waves and frac(w) of them in a last one. Pipes belong
+    to SMs, so a kernel on half of them takes at most half of the chip's. A transfer takes a copy engine and DRAM, no SM;
+    with one engine both directions wait for each other.
     """
     duration = np.maximum(times.duration_s, 1e-300)
     on_sms = np.clip(times.sm_fraction, 0.0, 1.0)
@@ -45,7 +45,6 @@ def demands(kernels: KernelGraph, times: KernelTimes, num_copy_engines: int) -> 
     columns = (
         np.where(tensor, 0.0, math_fraction),
         np.where(tensor, math_fraction, 0.0),
-        times.shared_s / duration * on_sms,
         times.l2_s / duration,
         times.dram_s / duration,
     )
@@ -86,7 +85,7 @@ def speeds(in_flight: Sequence[Demand], in_tail: Sequence[bool]) -> list[float]:
     """How fast each kernel goes, 1 = as fast as alone.
 
     CTA slots go to kernels in the order they started (left-over policy: a later grid gets what earlier ones leave);
-    then each pipe, shared memory, L2 and DRAM is divided max-min fairly among what still wants it.
+    then each pipe, L2 and DRAM is divided max-min fairly among what still wants it.
 
     Args:
         in_flight: In the order they started.

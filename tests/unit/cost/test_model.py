@@ -24,7 +24,7 @@ ARRAYS = tuple(f.name for f in fields(KernelTimes) if f.name not in ("choice", "
 PER_LAUNCH = (
     "duration_s",
     "math_s",
-    "shared_s",
+    "chain_s",
     "l2_s",
     "dram_s",
     "latency_s",

@@ -102,19 +102,19 @@ def test_few_long_rows_are_split_over_blocks():
 def test_a_row_is_a_chain_of_loads_and_reductions():
     """One row of 1024 in a warp: one load of 4 s and one reduction of 3 s."""
     gpu = compute_gpu(dram={"latency_s": 4.0})
-    assert price(rows("softmax", 1, 1024), gpu=gpu, factors={"block_reduction_s": 3.0}).shared_s[0] == pytest.approx(4 + 3)
+    assert price(rows("softmax", 1, 1024), gpu=gpu, factors={"block_reduction_s": 3.0}).chain_s[0] == pytest.approx(4 + 3)
 
 
 def test_a_block_softmax_has_three_such_chains_and_four_reductions():
     """2048 floats: 256 threads of 4 a load, 2 loads in a chain, 3 passes."""
     gpu = compute_gpu(dram={"latency_s": 4.0})
-    assert price(rows("softmax", 1, 2048), gpu=gpu, factors={"block_reduction_s": 3.0}).shared_s[0] == pytest.approx(3 * 2 * 4 + 4 * 3)
+    assert price(rows("softmax", 1, 2048), gpu=gpu, factors={"block_reduction_s": 3.0}).chain_s[0] == pytest.approx(3 * 2 * 4 + 4 * 3)
 
 
 def test_chains_follow_each_other_where_no_more_rows_fit():
     """16 blocks of a row on each of 10 SMs: 320 rows are two rounds."""
     gpu = compute_gpu(dram={"latency_s": 4.0})
-    one, two = (price(rows("layer_norm", n, 512), gpu=gpu).shared_s[0] for n in (160, 320))
+    one, two = (price(rows("layer_norm", n, 512), gpu=gpu).chain_s[0] for n in (160, 320))
     assert two == pytest.approx(2 * one)
 
 

@@ -63,7 +63,7 @@ def report() -> Report:
     times = KernelTimes(
         duration_s=duration,
         math_s=numbers(3, 0.5, 3, 0, 1.5),
-        shared_s=numbers(0, 0, 0, 0, 0),
+        chain_s=numbers(0, 0, 0, 0, 0),
         l2_s=numbers(1, 1, 1, 0.1, 0),
         dram_s=numbers(2, 2.5, 2, 0.5, 0.5),
         latency_s=numbers(1, 0.5, 1, 0.5, 0.5),
@@ -167,7 +167,7 @@ def test_the_waterfall_ends_at_the_latency(report: Report):
             "clock": 2 / 0.8 - 2,  # body.conv runs at 0.8 Hz of 1 Hz
             "waves: SMs without work": 2 * 10 / 8 - 2,  # stem.conv has 8 CTAs for 10 SMs
             "occupancy, issue, operands": 0.5 + 0.4 + 0.5 + 0 + 1,
-            "shared memory": 0,
+            "memory latency": 0,
             "L2": 0,
             "DRAM": 2 + 0.5,
             "fill, gaps, overlap lost": 1 + 0.5 + 1 + 0.5 + 0.5,

@@ -128,7 +128,7 @@ def test_a_sheet_says_which_generation_the_factors_come_from() -> None:
 
 
 def test_factors_are_counted_once() -> None:
-    origins = factor_origins(load_gpu("b200"))
-    assert (origins.generation, origins.inherits, origins.fitted_on) == ("Blackwell GB100", ("Hopper", "Ampere GA100"), ())
+    origins = factor_origins(load_gpu("rtx-5090"))
+    assert (origins.generation, origins.inherits, origins.fitted_on) == ("Blackwell GB20x", ("Ada", "Ampere GA10x", "Ampere GA100"), ())
     assert sum(origins.factors.values()) == len(shipped_calibration().parameters)
     assert gpu_to_dict(load_gpu("b200"))["derived"]["calibration"]["inherits"] == ["Hopper", "Ampere GA100"]
