@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from simgpu.cost.conv_catalogue import WINOGRAD_TILES, ConvLibrary, conv_library, implicit_gemm_splits, implicit_gemm_tiles
 from simgpu.cost.gemm import energy_per_flop_ratio, summed_at_once, tile_work
 from simgpu.cost.laws import busiest_sm_s, overlap, resident_fraction
 from simgpu.cost.machine import Machine
@@ -21,22 +22,6 @@ from simgpu.cost.parts import Parts, candidates, fastest
 Values = Any
 Alternative = tuple[Parts, Values, list[str]]  # parts, where it applies, names; dram_bytes None = the compulsory traffic
 
-# Tiles as (pixels, filters); backward-weight as (c·r·s, filters).
-_FMA_TILES = {
-    "fwd": ((128, 128), (128, 64), (128, 32), (64, 64), (64, 32), (32, 32)),
-    "bwd_data": ((128, 128), (128, 64), (64, 64)),
-    "bwd_weight": ((128, 128), (128, 64), (128, 32), (32, 32)),
-}
-_TENSOR_TILES = {
-    "fwd": ((256, 128), (128, 256), (256, 64), (128, 128), (128, 64), (64, 64)),
-    "bwd_data": ((128, 128), (128, 64)),
-    "bwd_weight": ((256, 64), (128, 128), (64, 128), (128, 64), (64, 64)),
-}
-_TENSOR_WEIGHT_TILES = {  # where cuDNN has fewer: grids of the DeepBench rows on V100 and T4
-    "Volta": ((128, 128), (64, 128), (128, 64), (64, 64)),
-    "Turing": ((256, 64), (128, 128), (64, 128), (128, 64)),
-}
-_SPLITS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
 # Non-fused Winograd: filter size and outputs a tile along one axis, as cuDNN's kernels are named (winograd_..._9x9_5x5 for 5x5).
 _WINOGRAD_SIZES = ((3, 4), (5, 5))
 # Time of a transform pass of 9x9 tiles over one of 6x6 tiles that moves as many bytes: more additions an element, no room in registers.
@@ -44,40 +29,24 @@ _LARGE_TRANSFORM = 3.0  # measured: the 5x5 rows of DeepBench on P100, V100 and 
 # None of the 50 rows of NeuSight whose transformed images take more runs this algorithm, nor do the 5x5 convolutions of RepVGG
 # (arXiv:2101.03697, table 1: 2.9 GiB); its 3x3 ones do (1.7 GiB). Offsets of 32 bits would explain it.
 _ADDRESSABLE_BYTES = 2.0**31
-# Non-fused Winograd's batched GEMM, as (tiles, filters).
-_WINOGRAD_TILES = ((128, 128), (128, 64), (64, 128), (64, 64), (32, 128), (128, 32))
-# Output block (images, rows, columns) of a fused Winograd CTA with 32 filters, by generation.
-_FUSED_BLOCKS: dict[str, tuple[tuple[int, int, int], ...]] = {
-    "Maxwell": ((1, 8, 16), (4, 8, 4), (2, 8, 8), (4, 4, 8), (2, 4, 16), (4, 2, 16)),
-    "Pascal GP100": ((1, 8, 16), (4, 8, 4), (2, 8, 8), (4, 4, 8), (2, 4, 16), (4, 2, 16)),
-    "Pascal GP10x": ((1, 8, 16), (4, 8, 4), (2, 8, 8), (4, 4, 8), (2, 4, 16), (4, 2, 16)),
-    "Volta": ((1, 8, 16),),
-    "Turing": ((1, 8, 16),),
-}
-_FUSED_LATER = ((1, 8, 16), (4, 8, 4))
-_FUSED_YEAR, _NON_FUSED_YEAR = 2016.0, 2016.4  # cuDNN 5.0 and 5.1
-# cuDNN 8: FP32 kernels that split the depth of small pointwise problems, tensor-core ones that take few channels a tap and
-# have their tables of offsets prepared once.
-_CUDNN_8_YEAR, _LATER_TAP_CHANNELS = 2020.0, 8.0
-_GROUPED_YEAR = 2018.2  # cuDNN 7.1: kernels that take all groups in one launch
-_NO_WINOGRAD = ("Tesla", "Fermi", "Kepler")
 
 
 def price_conv(t: SimpleNamespace, m: Machine) -> Parts:
     """Parts of convolutions that share a pipe and a direction, (N,) or (designs, N)."""
     f = m.factors
-    tensor = t.pipe[0] == "tensor"
+    tensor = bool(t.pipe[0] == "tensor")
     direction = str(t.direction[0])
+    library = conv_library(m.generation, m.library_year)
     missed, written = missed_bytes(t, m)
     dram_bytes = missed.sum(axis=0) + written
     dram_s = stream_s(dram_bytes, m)
 
-    found = [_depthwise(t, m, direction), *_products(t, m, direction, tensor)]
+    found = [_depthwise(t, m, direction), *_products(t, m, library, direction, tensor)]
     grouped = (t.groups > 1) & (t.groups < t.c)
     if not tensor and np.any(grouped):
-        found = [(parts, possible if m.library_year >= _GROUPED_YEAR else possible & ~grouped, names) for parts, possible, names in found] + _group_by_group(
-            t, m, direction, grouped
-        )
+        if not library.takes_groups:
+            found = [(parts, possible & ~grouped, names) for parts, possible, names in found]
+        found += _group_by_group(t, m, library, direction, grouped)
     alternatives = []
     for parts, possible, names in found:
         if parts.dram_bytes is None:  # reads x and w once and writes y once, beside what the algorithm has of its own
@@ -92,20 +61,19 @@ def price_conv(t: SimpleNamespace, m: Machine) -> Parts:
     )
 
 
-def _products(t: SimpleNamespace, m: Machine, direction: str, tensor: bool) -> list[Alternative]:
-    """The algorithms that the libraries of that year have for dense and grouped convolutions."""
-    found = [_implicit_gemm(t, m, direction, tensor)]
-    if not tensor and m.generation not in _NO_WINOGRAD:
-        if direction != "bwd_weight" and m.library_year >= _FUSED_YEAR:
-            found.append(_winograd_fused(t, m, direction))
-        if m.library_year >= _NON_FUSED_YEAR:
-            found += [_winograd_non_fused(t, m, direction, taps, outputs) for taps, outputs in _WINOGRAD_SIZES]
+def _products(t: SimpleNamespace, m: Machine, library: ConvLibrary, direction: str, tensor: bool) -> list[Alternative]:
+    """The algorithms that the library has for dense and grouped convolutions."""
+    found = [_implicit_gemm(t, m, library, direction, tensor)]
+    if not tensor and library.winograd_blocks and direction != "bwd_weight":
+        found.append(_winograd_fused(t, m, library, direction))
+    if not tensor and library.winograd_non_fused:
+        found += [_winograd_non_fused(t, m, direction, taps, outputs) for taps, outputs in _WINOGRAD_SIZES]
     if direction == "bwd_data" and not tensor:
         found.append(_scatter(t, m))
     return found
 
 
-def _group_by_group(t: SimpleNamespace, m: Machine, direction: str, grouped: Any) -> list[Alternative]:
+def _group_by_group(t: SimpleNamespace, m: Machine, library: ConvLibrary, direction: str, grouped: Any) -> list[Alternative]:
     """Each group as a dense convolution, one launch after the other: the only way before cuDNN 7.1, and Winograd's way for wide groups.
 
     Source: ShuffleNet v2 (arXiv:1807.11164) table 2, cuDNN 7.0: 4 groups of 128 channels take 4 times what one takes;
@@ -115,7 +83,7 @@ def _group_by_group(t: SimpleNamespace, m: Machine, direction: str, grouped: Any
     shares |= {name: getattr(t, name) / t.groups for name in ("read_bytes", "write_bytes", "total_bytes")}
     one = SimpleNamespace(**{**vars(t), **shares})
     result = []
-    for parts, possible, names in _products(one, m, direction, tensor=False):
+    for parts, possible, names in _products(one, m, library, direction, tensor=False):
         scaled = {name: getattr(parts, name) * t.groups for name in ("math_s", "l2_s", "executed_flop", "l2_bytes")}
         if parts.dram_bytes is not None:
             scaled |= {name: getattr(parts, name) * t.groups for name in ("dram_s", "dram_bytes")}
@@ -132,15 +100,12 @@ def _pad(values: Values, to: float) -> Values:
     return np.ceil(values / to) * to
 
 
-def _implicit_gemm(t: SimpleNamespace, m: Machine, direction: str, tensor: bool) -> Alternative:
+def _implicit_gemm(t: SimpleNamespace, m: Machine, library: ConvLibrary, direction: str, tensor: bool) -> Alternative:
     """M = output pixels, N = filters, K = c·r·s, gathered on the fly; each gradient is its own GEMM."""
     f = m.factors
     ndim = max(1, np.ndim(m.num_sms))
-    tiles = (_TENSOR_TILES if tensor else _FMA_TILES)[direction]
-    if tensor and direction == "bwd_weight":
-        tiles = _TENSOR_WEIGHT_TILES.get(m.generation, tiles)
-    forward = (1, 2, 4, 8) if direction == "fwd" and (tensor or m.library_year >= _CUDNN_8_YEAR) else (1,)
-    splits: tuple[int, ...] = _SPLITS if direction == "bwd_weight" else forward
+    tiles = implicit_gemm_tiles(m.generation, direction, tensor=tensor)
+    splits = implicit_gemm_splits(library, direction, tensor=tensor)
     packs = (1, 64) if np.any((t.groups > 1) & (t.groups < t.c)) else (1,)  # channels to which groups are joined, block-diagonal
     pairs = [(tile, s, pack) for pack in packs for tile in tiles for s in splits]
     bm, bn, split, channels = candidates([p[0][0] for p in pairs], [p[0][1] for p in pairs], [p[1] for p in pairs], [p[2] for p in pairs], ndim=ndim)
@@ -149,20 +114,18 @@ def _implicit_gemm(t: SimpleNamespace, m: Machine, direction: str, tensor: bool)
     c, k = c * joined, k * joined
     if tensor:  # NHWC tensor-core kernels want channels in whole 16-byte vectors
         c, k = _pad(c, 8.0), _pad(k, 8.0)
-    later = m.library_year >= _CUDNN_8_YEAR and m.generation != "Volta"  # whose kernels did not change any more
-    tap_channels = np.minimum(f.tensor_tap_channels, _LATER_TAP_CHANNELS) if later else f.tensor_tap_channels
     taps = t.r * t.s
     batch = np.ceil(t.groups / joined)
     if direction == "fwd":
         rows, cols = t.n * t.p * t.q, k
-        depth = _pad(taps * _pad(c, tap_channels), 32.0) if tensor else taps * c
+        depth = _pad(taps * _pad(c, library.tap_channels), 32.0) if tensor else taps * c
         row_bytes, col_bytes, out_bytes = t.x_bytes, t.w_bytes, t.y_bytes
         gain: Values = 1.0
     elif direction == "bwd_data":  # one GEMM for each phase of the stride, padded to the largest
         phase = np.ceil(t.r / t.stride_h) * np.ceil(t.s / t.stride_w)
         empty = (taps == 1) & (t.stride_h * t.stride_w > 1) if tensor else np.zeros(len(t.n), dtype=bool)
         rows = np.where(empty, t.n * np.ceil(t.h / t.stride_h) * np.ceil(t.w / t.stride_w), t.n * t.h * t.w)
-        cols, depth = c, _pad(phase * _pad(k, tap_channels), 32.0) if tensor else phase * k
+        cols, depth = c, _pad(phase * _pad(k, library.tap_channels), 32.0) if tensor else phase * k
         row_bytes, col_bytes, out_bytes = t.y_bytes, t.w_bytes, t.x_bytes
         gain = f.tensor_backward_data_efficiency if tensor else f.backward_data_efficiency
     else:
@@ -191,7 +154,7 @@ def _implicit_gemm(t: SimpleNamespace, m: Machine, direction: str, tensor: bool)
         split_k_s=f.conv_tensor_split_k_s if tensor else f.split_k_s,
         summed_at_once=summed_at_once(t),
     )
-    if tensor and m.library_year < _CUDNN_8_YEAR:
+    if tensor and library.computes_offsets:
         parts = replace(parts, latency_s=parts.latency_s + f.conv_offsets_s)
     possible = (split == 1) | (ctas <= 16.0 * m.num_sms)
     if direction == "fwd" and not tensor:  # cuDNN 8 splits no reduction that spans taps: grids of 670 3x3 rows on A100, V100, T4 and P100
@@ -239,12 +202,11 @@ def _winograd_possible(t: SimpleNamespace, taps: int) -> Any:
     )
 
 
-def _winograd_fused(t: SimpleNamespace, m: Machine, direction: str) -> Alternative:
+def _winograd_fused(t: SimpleNamespace, m: Machine, library: ConvLibrary, direction: str) -> Alternative:
     """F(2×2, 3×3) in one kernel: a CTA makes 32 filters × 32 tiles of 2×2 outputs; 16 multiplies replace 36."""
     f = m.factors
     ndim = max(1, np.ndim(m.num_sms))
-    blocks = _FUSED_BLOCKS.get(m.generation, _FUSED_LATER)
-    bn, bp, bq = candidates(*zip(*blocks, strict=True), ndim=ndim)
+    bn, bp, bq = candidates(*zip(*library.winograd_blocks, strict=True), ndim=ndim)
     rows, cols, ci, co = (t.p, t.q, t.c, t.k) if direction == "fwd" else (t.h, t.w, t.k, t.c)
     ctas = np.ceil(t.n / bn) * np.ceil(rows / bp) * np.ceil(cols / bq) * np.ceil(co / 32.0)
     accumulators = 16.0 * 32.0 * 32.0  # 16 points of the transform for each tile and filter
@@ -272,7 +234,7 @@ def _winograd_fused(t: SimpleNamespace, m: Machine, direction: str) -> Alternati
         dram_bytes=None,
     )
     possible = _winograd_possible(t, 3) & (t.n % bn == 0)
-    return parts, possible, [f"Winograd F(2x2,3x3) fused {b[0]}x{b[1]}x{b[2]}" for b in blocks]
+    return parts, possible, [f"Winograd F(2x2,3x3) fused {b[0]}x{b[1]}x{b[2]}" for b in library.winograd_blocks]
 
 
 def _winograd_non_fused(t: SimpleNamespace, m: Machine, direction: str, taps: int, outputs: int) -> Alternative:
@@ -280,7 +242,7 @@ def _winograd_non_fused(t: SimpleNamespace, m: Machine, direction: str, taps: in
     f = m.factors
     points = float((outputs + taps - 1) ** 2)
     ndim = max(1, np.ndim(m.num_sms))
-    pairs = [(tile, s) for tile in _WINOGRAD_TILES for s in ((1,) if direction != "bwd_weight" else (1, 2, 4))]
+    pairs = [(tile, s) for tile in WINOGRAD_TILES for s in ((1,) if direction != "bwd_weight" else (1, 2, 4))]
     bm, bn, split = candidates([p[0][0] for p in pairs], [p[0][1] for p in pairs], [p[1] for p in pairs], ndim=ndim)
     rows, cols, ci, co = (t.h, t.w, t.k, t.c) if direction == "bwd_data" else (t.p, t.q, t.c, t.k)
     images = t.n if direction == "bwd_weight" else _pad(t.n, 16.0)  # cuDNN pads the batch to 16; seen in every recorded grid
@@ -342,7 +304,7 @@ def _scatter(t: SimpleNamespace, m: Machine) -> Alternative:
     """Backward data as GEMM (n·p·q × c·r·s) whose results are added atomically into dx; cuDNN's ALGO_0, best for few channels."""
     f = m.factors
     ndim = max(1, np.ndim(m.num_sms))
-    tiles = _FMA_TILES["fwd"]
+    tiles = implicit_gemm_tiles(m.generation, "fwd", tensor=False)
     bm, bn, split = candidates([x[0] for x in tiles], [x[1] for x in tiles], [1] * len(tiles), ndim=ndim)
     c, k = _group_sizes(t)
     parts, _ = tile_work(

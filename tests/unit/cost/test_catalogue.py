@@ -7,6 +7,7 @@ import pytest
 from simgpu.arch.loader import load_gpu
 from simgpu.cost.calibration import generation
 from simgpu.cost.catalogue import Tile, gemm_splits, gemm_tiles
+from simgpu.cost.conv_catalogue import conv_library, implicit_gemm_splits, implicit_gemm_tiles
 
 ONE_OF_EACH = ("8800-gtx", "gtx-480", "k40", "m40", "p100", "p4", "v100", "t4", "a100", "rtx-3090", "l4", "h100", "b200", "rtx-5090")
 GENERATIONS = [generation(load_gpu(name)) for name in ONE_OF_EACH]
@@ -67,3 +68,37 @@ def test_before_cuda_9_only_a_huge_depth_was_split():
     early, late = (gemm_splits("Maxwell", tensor=False, whole=False, narrow=False, library_year=year) for year in (2016.0, 2024.0))
     assert set(early) < set(late)
     assert min(s for s in early if s > 1) >= 32
+
+
+# ---- convolutions
+
+
+@pytest.mark.parametrize("name", GENERATIONS)
+def test_every_generation_has_implicit_gemm_for_every_direction(name):
+    for direction in ("fwd", "bwd_data", "bwd_weight"):
+        for tensor in (False, True):
+            assert implicit_gemm_tiles(name, direction, tensor=tensor)
+            assert 1 in implicit_gemm_splits(conv_library(name, 2015.0), direction, tensor=tensor)
+
+
+@pytest.mark.parametrize("name", GENERATIONS)
+def test_a_newer_cudnn_has_what_older_ones_had(name):
+    libraries = [conv_library(name, year) for year in (2015.0, 2016.2, 2017.0, 2019.0, 2024.0)]
+    for older, newer in zip(libraries, libraries[1:], strict=False):
+        assert set(older.winograd_blocks) <= set(newer.winograd_blocks)
+        assert older.winograd_non_fused <= newer.winograd_non_fused
+        assert older.takes_groups <= newer.takes_groups
+        assert older.splits_pointwise <= newer.splits_pointwise
+        assert older.tap_channels >= newer.tap_channels
+        assert older.computes_offsets >= newer.computes_offsets
+
+
+def test_versions_of_cudnn_by_what_they_brought():
+    """Winograd with 5 and 5.1, groups in one launch with 7.1, kernels of other shapes with 8."""
+    assert not conv_library("Maxwell", 2015.9).winograd_blocks
+    assert conv_library("Maxwell", 2016.2).winograd_blocks
+    assert [conv_library("Maxwell", year).winograd_non_fused for year in (2016.2, 2016.7)] == [False, True]
+    assert [conv_library("Volta", year).takes_groups for year in (2017.8, 2019.0)] == [False, True]
+    assert [conv_library("Turing", year).tap_channels for year in (2019.0, 2021.0)] == [32.0, 8.0]
+    assert [conv_library("Volta", year).tap_channels for year in (2019.0, 2021.0)] == [32.0, 32.0]
+    assert not conv_library("Kepler", 2024.0).winograd_blocks

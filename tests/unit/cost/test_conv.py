@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from simgpu.cost import conv as formulas
+from simgpu.cost import conv_catalogue as catalogue
 from tests.toy_costs import AMPERE, KEPLER, LIMITLESS, MAXWELL, VOLTA, compute_gpu, conv, memory_gpu, price
 
 ON_TENSOR = {"dtype": "fp16", "pipe": "tensor", "size": 2.0}
@@ -15,9 +15,9 @@ PLAIN = {"split_k_s": 1e12, "conv_tensor_split_k_s": 1e12, "atomic_fraction": 1e
 def one_tile(monkeypatch: pytest.MonkeyPatch) -> None:
     """Implicit GEMM has tiles of 128 × 128 and never splits, so that padding can be counted in the head."""
     for direction in ("fwd", "bwd_data", "bwd_weight"):
-        monkeypatch.setitem(formulas._FMA_TILES, direction, ((128, 128),))
-        monkeypatch.setitem(formulas._TENSOR_TILES, direction, ((128, 128),))
-    monkeypatch.setattr(formulas, "_SPLITS", (1,))
+        monkeypatch.setitem(catalogue._FMA_TILES, direction, ((128, 128),))
+        monkeypatch.setitem(catalogue._TENSOR_TILES, direction, ((128, 128),))
+    monkeypatch.setattr(catalogue, "_WEIGHT_SPLITS", (1,))
 
 
 def priced(problem, capability=KEPLER, *, factors=None, **conditions):
@@ -60,10 +60,10 @@ def test_tensor_cores_pad_channels_to_16_bytes_and_depth_to_32():
 
 def test_tensor_cores_may_pad_each_tap():
     """8 channels as 32 a tap in cuDNN 7, 9 · 32 deep; later kernels take them as they are, but not on Volta."""
-    problem, factors = conv(c=8, h=8, w=16, k=128, **ON_TENSOR), {"tensor_tap_channels": 32.0}
-    assert executed(problem, (7, 5), factors=factors, library_year=2019.0)[0] == 2 * 128 * 128 * 9 * 32
-    assert executed(problem, (7, 5), factors=factors)[0] == 2 * 128 * 128 * 96
-    assert executed(problem, VOLTA, factors=factors)[0] == 2 * 128 * 128 * 9 * 32
+    problem = conv(c=8, h=8, w=16, k=128, **ON_TENSOR)
+    assert executed(problem, (7, 5), library_year=2019.0)[0] == 2 * 128 * 128 * 9 * 32
+    assert executed(problem, (7, 5))[0] == 2 * 128 * 128 * 96
+    assert executed(problem, VOLTA)[0] == 2 * 128 * 128 * 9 * 32
 
 
 @pytest.mark.parametrize("capability", [KEPLER, MAXWELL])

@@ -1,0 +1,98 @@
+"""Kernels that cuDNN has for convolutions, by generation and by the year in which it was built.
+
+Source: the grids and kernel names that profilers recorded for the NeuSight and DeepBench measurements, row by row; cuDNN release notes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+Pair = tuple[int, int]
+Block = tuple[int, int, int]
+
+# Versions by the year from which on a library counts as one.
+_CUDNN_5, _CUDNN_5_1, _CUDNN_7_1, _CUDNN_8 = 2016.0, 2016.4, 2018.2, 2020.0
+
+# Tiles of implicit GEMM as (pixels, filters); backward-weight as (c·r·s, filters).
+_FMA_TILES: dict[str, tuple[Pair, ...]] = {
+    "fwd": ((128, 128), (128, 64), (128, 32), (64, 64), (64, 32), (32, 32)),
+    "bwd_data": ((128, 128), (128, 64), (64, 64)),
+    "bwd_weight": ((128, 128), (128, 64), (128, 32), (32, 32)),
+}
+_TENSOR_TILES: dict[str, tuple[Pair, ...]] = {
+    "fwd": ((256, 128), (128, 256), (256, 64), (128, 128), (128, 64), (64, 64)),
+    "bwd_data": ((128, 128), (128, 64)),
+    "bwd_weight": ((256, 64), (128, 128), (64, 128), (128, 64), (64, 64)),
+}
+_TENSOR_WEIGHT_TILES: dict[str, tuple[Pair, ...]] = {  # where there are fewer: grids of the DeepBench rows on V100 and T4
+    "Volta": ((128, 128), (64, 128), (128, 64), (64, 64)),
+    "Turing": ((256, 64), (128, 128), (64, 128), (128, 64)),
+}
+_FORWARD_SPLITS = (1, 2, 4, 8)
+_WEIGHT_SPLITS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
+
+# Tiles of the batched GEMM in non-fused Winograd, as (tiles of outputs, filters).
+WINOGRAD_TILES: tuple[Pair, ...] = ((128, 128), (128, 64), (64, 128), (64, 64), (32, 128), (128, 32))
+_EARLY_BLOCKS: tuple[Block, ...] = ((1, 8, 16), (4, 8, 4), (2, 8, 8), (4, 4, 8), (2, 4, 16), (4, 2, 16))
+_LATER_BLOCKS: tuple[Block, ...] = ((1, 8, 16), (4, 8, 4))
+_FUSED_BLOCKS: dict[str, tuple[Block, ...]] = {
+    **dict.fromkeys(("Maxwell", "Pascal GP100", "Pascal GP10x"), _EARLY_BLOCKS),
+    **dict.fromkeys(("Volta", "Turing"), ((1, 8, 16),)),
+}
+_NO_WINOGRAD = ("Tesla", "Fermi", "Kepler")
+
+_WIDE_TAPS = 32.0  # DeepBench's first layers on V100 and T4
+_NARROW_TAPS = 8.0  # one 16-byte vector
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvLibrary:
+    """What a cuDNN has for a generation beyond implicit GEMM, and how its kernels of that differ.
+
+    Attributes:
+        winograd_blocks: Outputs (images, rows, columns) of a CTA of its fused Winograd kernels; () = it has none.
+        winograd_non_fused: It has Winograd as transforms around a batched GEMM.
+        takes_groups: One launch does all groups.
+        splits_pointwise: Its FP32 kernels may split the depth of small pointwise problems.
+        tap_channels: Input channels to which its tensor-core kernels pad each filter tap.
+        computes_offsets: A kernel computes the offsets of a tensor-core convolution in each call; later they are prepared once.
+    """
+
+    winograd_blocks: tuple[Block, ...]
+    winograd_non_fused: bool
+    takes_groups: bool
+    splits_pointwise: bool
+    tap_channels: float
+    computes_offsets: bool
+
+
+@cache
+def conv_library(generation: str, library_year: float) -> ConvLibrary:
+    """The cuDNN of that year on a generation."""
+    winograd = generation not in _NO_WINOGRAD
+    # Volta's kernels did not change any more; Turing's did with cuDNN 8.
+    wide_taps = generation == "Volta" or (generation == "Turing" and library_year < _CUDNN_8)
+    return ConvLibrary(
+        winograd_blocks=_FUSED_BLOCKS.get(generation, _LATER_BLOCKS) if winograd and library_year >= _CUDNN_5 else (),
+        winograd_non_fused=winograd and library_year >= _CUDNN_5_1,
+        takes_groups=library_year >= _CUDNN_7_1,
+        splits_pointwise=library_year >= _CUDNN_8,
+        tap_channels=_WIDE_TAPS if wide_taps else _NARROW_TAPS,
+        computes_offsets=library_year < _CUDNN_8,
+    )
+
+
+def implicit_gemm_tiles(generation: str, direction: str, *, tensor: bool) -> tuple[Pair, ...]:
+    """Tiles of implicit GEMM: (pixels, filters), or (c·r·s, filters) for the gradient of the weights."""
+    if not tensor:
+        return _FMA_TILES[direction]
+    tiles = _TENSOR_TILES[direction]
+    return _TENSOR_WEIGHT_TILES.get(generation, tiles) if direction == "bwd_weight" else tiles
+
+
+def implicit_gemm_splits(library: ConvLibrary, direction: str, *, tensor: bool) -> tuple[int, ...]:
+    """Into how many parts implicit GEMM may split its depth."""
+    if direction == "bwd_weight":
+        return _WEIGHT_SPLITS
+    return _FORWARD_SPLITS if direction == "fwd" and (tensor or library.splits_pointwise) else (1,)
