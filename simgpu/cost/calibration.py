@@ -1,7 +1,8 @@
 """Factors that no datasheet states: few, physical, per generation, in one file with source and error.
 
 `calibration.json` holds for each parameter its unit, meaning and source, and the values: `common` ones that every GPU
-shares, and those of a generation. A generation without a value takes that of the one it inherits from.
+shares, and those of a generation. A generation without a value takes that of the one it inherits from. Parameters with
+`families` are those that `simgpu calibrate` fits, within their `bounds`, on measured kernels of these families.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Calibration:
     """All factors.
 
     Attributes:
-        parameters: name → {unit, meaning, source}.
+        parameters: name → {unit, meaning, source}; `sources` where a generation's value has another one; `families` and `bounds`.
         values: "common" or a generation → {name: value}.
         inherits: generation → the one whose values it takes where it has none.
         nearest: generation → its nearest relative, whose values would serve if it had none of its own.
@@ -86,6 +87,11 @@ class Calibration:
         for group in reversed(self.chain(generation(gpu))):
             result.update(dict.fromkeys(self.values.get(group, {}), group))
         return result
+
+    def source(self, name: str, group: str) -> str:
+        """Where a parameter's value in a group comes from."""
+        about = self.parameters[name]
+        return str(about.get("sources", {}).get(group, about["source"]))
 
     def with_values(self, changes: Mapping[str, Mapping[str, Any]]) -> Calibration:
         """A copy with some values replaced: {"Volta": {"fma_efficiency": 1.0}}."""
@@ -132,6 +138,8 @@ def _mistakes(calibration: Calibration) -> Iterator[str]:
             numbers = list(value.values()) if isinstance(value, Mapping) else [value]
             if not numbers or not all(isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) and n >= 0 for n in numbers):
                 yield f"{place}.{name} is {json.dumps(value)}, expected a number that is not negative, or such numbers by process node"
+            elif name in described and (bounds := calibration.parameters[name].get("bounds")) and not bounds[0] <= min(numbers) <= max(numbers) <= bounds[1]:
+                yield f"{place}.{name} is {json.dumps(value)}, expected {bounds[0]:g} to {bounds[1]:g}"
     for relatives in (calibration.inherits, calibration.nearest):
         if strange := sorted({name for pair in relatives.items() for name in pair} - _NAMES):
             yield f"no such generation: {', '.join(strange)}; expected {', '.join(sorted(_NAMES))}"
@@ -147,12 +155,15 @@ def load_calibration(path: Path) -> Calibration:
     """A calibration that `simgpu calibrate` wrote.
 
     Raises:
-        DataError: There is no such file, or it is no calibration.
+        DataError: There is no such file, it is no calibration, or one of another version of simgpu.
     """
     try:
-        return parse_calibration(path.read_text(encoding="utf-8"), str(path))
+        calibration = parse_calibration(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read: {error}") from None
+    if missing := sorted(set(shipped_calibration().parameters) - set(calibration.parameters)):
+        raise DataError(f"{path}: lacks {', '.join(missing)}, which this version of simgpu needs; write it anew with `simgpu calibrate`")
+    return calibration
 
 
 @cache

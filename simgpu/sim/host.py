@@ -89,7 +89,7 @@ def default_host(gpu: GPU, calibration: Calibration | None = None) -> HostCost:
         again_s=min(_C_LAUNCH_S, factors.host_launch_s),
         graph_launch_s=factors.graph_launch_s,
         step_s=factors.host_step_s,
-        source=known.parameters["host_launch_s"]["source"] if group == "common" else f"calibrated on hosts of {group} GPUs",
+        source=known.source("host_launch_s", group),
     )
 
 

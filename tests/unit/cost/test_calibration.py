@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from simgpu.arch.loader import load_gpu
-from simgpu.cost.calibration import COMMON, Calibration, generation, parse_calibration, shipped_calibration
+from simgpu.cost.calibration import COMMON, Calibration, generation, load_calibration, parse_calibration, shipped_calibration
 from simgpu.errors import DataError
 from tests.toys import toy_gpu
 
@@ -51,6 +52,11 @@ def test_a_generation_without_a_value_takes_its_relatives():
 
 def test_where_each_value_comes_from():
     assert TOY.origin(toy_gpu(compute_capability=GP100)) == {"a": COMMON, "b": "Maxwell", "c": "Pascal GP10x"}
+
+
+def test_a_generations_value_may_have_a_source_of_its_own():
+    calibration = replace(TOY, parameters={"a": {"source": "fitted", "sources": {"Volta": "guess"}}})
+    assert [calibration.source("a", group) for group in (COMMON, "Volta", "Turing")] == ["fitted", "guess", "fitted"]
 
 
 def test_values_are_replaced_in_a_copy():
@@ -105,6 +111,7 @@ def test_a_file_is_read():
         (file(values={COMMON: {"a": -5, "b": 1}}), r"common\.a is -5, expected a number that is not negative"),
         (file(values={COMMON: {"a": True, "b": {}}}), r"mine\.json: common\.a is true, expected a number.*; common\.b is \{\}, expected a number"),
         (file(values={COMMON: {"a": float("nan"), "b": {"7": None}}}), r'common\.a is NaN, expected .*; common\.b is \{"7": null\}, expected'),
+        (file(parameters={"a": {"bounds": [1, 1.5]}, "b": {"bounds": [1, 2]}}), r"mine\.json: Volta\.a is 2, expected 1 to 1\.5$"),
         (file(inherits={"Volta": "Turing", "Turing": "Volta"}), r"mine\.json: inherits in a loop: Volta → Turing → Volta; inherits in a loop: Turing"),
         (file(inherits={"Volta": "Volta"}), r"mine\.json: inherits in a loop: Volta → Volta$"),
         (file(nearest={"Volta": "Turin"}), r"mine\.json: no such generation: Turin; expected Ada, Ampere GA100,"),
@@ -113,6 +120,13 @@ def test_a_file_is_read():
 def test_a_broken_file_says_what_is_wrong(text, message):
     with pytest.raises(DataError, match=message):
         parse_calibration(text, "mine.json")
+
+
+def test_a_file_of_another_version_is_refused(tmp_path):
+    path = tmp_path / "old.json"
+    path.write_text(file())
+    with pytest.raises(DataError, match=r"old\.json: lacks atomic_fraction, .*, which this version of simgpu needs; write it anew with `simgpu calibrate`"):
+        load_calibration(path)
 
 
 # ---- the calibration that comes with simgpu
@@ -133,10 +147,13 @@ def test_a_generation_has_at_most_a_few_dozen_numbers_of_its_own():
         assert place == COMMON or len(group) <= 36, place
 
 
-def test_values_are_never_negative():
-    for place, group in shipped_calibration().values.items():
-        for name, value in group.items():
-            assert min(value.values() if isinstance(value, dict) else [value]) >= 0, (place, name)
+def test_no_value_is_called_fitted_where_nothing_was_measured():
+    shipped = shipped_calibration()
+    measured = {generation(load_gpu(gpu)) for gpu in shipped.fit["gpus"]}
+    for place in set(shipped.values) - measured - {COMMON}:
+        for name in shipped.values[place]:
+            assert not shipped.source(name, place).startswith("fitted"), (place, name)
+    assert all(place in shipped.values for about in shipped.parameters.values() for place in about.get("sources", {}))
 
 
 def test_every_generation_without_measurements_has_a_relative():
