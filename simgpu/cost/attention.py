@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from simgpu.cost.decode import WARPGROUP_GENERATIONS, decodes, price_grouped, price_single, price_wide, stored_width, visible_keys
+from simgpu.cost.catalogue import WARPGROUP_GENERATIONS
+from simgpu.cost.decode import decodes, price_grouped, price_single, price_wide, stored_width, visible_keys
 from simgpu.cost.gemm import energy_per_flop_ratio
 from simgpu.cost.laws import overlap
 from simgpu.cost.machine import Machine

@@ -41,6 +41,9 @@ _EARLY_SPLITS = ("Maxwell", "Pascal GP10x", "Kepler", "Fermi", "Tesla")
 _HMMA_FIRST = ((256, 128), (128, 256), (128, 128), (256, 64), (64, 256), (128, 64), (64, 128), (64, 64), (32, 128), (128, 32))
 _HMMA = (*_HMMA_FIRST, (64, 32), (32, 64), (16, 128), (16, 64))
 _WGMMA = (*_HMMA, (8, 64), (8, 128), (128, 192), (192, 128))
+# Generations whose tensor cores take operands from shared memory while other instructions run.
+WARPGROUP_GENERATIONS = ("Hopper", "Blackwell GB100")
+_TENSOR = dict.fromkeys(("Volta", "Turing"), _HMMA_FIRST) | dict.fromkeys(WARPGROUP_GENERATIONS, _WGMMA)  # the others: _HMMA
 _LIKE = dict.fromkeys(("Ampere GA10x", "Ada", "Hopper", "Blackwell GB100", "Blackwell GB20x"), "Ampere GA100")
 _SPLITS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 64, 128)
 
@@ -49,8 +52,7 @@ _SPLITS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 64, 128)
 def gemm_tiles(generation: str, *, tensor: bool, batched: bool, layout: str, library_year: float) -> tuple[Tile, ...]:
     """The GEMM kernels that the libraries of that year have for a generation, pipe and layout."""
     if tensor:
-        pairs = _HMMA_FIRST if generation in ("Volta", "Turing") else _WGMMA if generation in ("Hopper", "Blackwell GB100") else _HMMA
-        return tuple(Tile(bm=rows, bn=cols) for rows, cols in pairs)
+        return tuple(Tile(bm=rows, bn=cols) for rows, cols in _TENSOR.get(generation, _HMMA))
     name = _LIKE.get(generation, generation)
     shapes = _SGEMM[name]["batched" if batched else "single"]
     if layout == "tn" and not batched and library_year >= _LATER_YEAR:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from simgpu.cost.catalogue import WARPGROUP_GENERATIONS
 from simgpu.cost.gemm import energy_per_flop_ratio
 from simgpu.cost.machine import Machine
 from simgpu.cost.memory import l2_s, missed_bytes, stream_s
@@ -35,7 +36,6 @@ _TILE_ROWS = 64.0  # wide: query rows of a CTA; the results of 64 rows of 512 nu
 # (FlashMLA's deep dive). Before it: a CTA that has an SM to itself gets 0.41 of the SM's peak on A100 and 0.70 on L40S
 # (one sequence, 65,536 keys, 64 heads: 7.8 and 5.1 ms; aiconfigurator-core 0.12, generation_mla of TensorRT-LLM 1.0).
 _WIDE_WARPGROUP_EFFICIENCY, _WIDE_EFFICIENCY = 0.8, 0.5
-WARPGROUP_GENERATIONS = ("Hopper", "Blackwell GB100")  # their tensor cores take operands from shared memory while other instructions run
 _PARTIAL_BYTES = 4.0  # results that are added up are fp32
 
 

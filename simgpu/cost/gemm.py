@@ -21,13 +21,16 @@ from simgpu.cost.parts import Parts, candidates, fastest
 Values = Any
 
 
+# Energy of a FLOP on CUDA cores over that of FP32. fp16 and fp64: guesses. int8: T4 multiplies on CUDA cores (dp4a, DeepBench) at its full clock.
+_VECTOR_ENERGY = {"fp16": 0.6, "fp64": 2.0, "int8": 0.12}
+_TENSOR_BITS = {"fp4": 4.0, "int4": 4.0, "int8": 8.0, "tf32": 32.0, "fp64": 64.0}  # tensor cores: energy follows the width; 16 for the others
+
+
 def energy_per_flop_ratio(m: Machine, dtype: Any, pipe: Any) -> Values:
     """Energy of one FLOP relative to FP32 FMA on CUDA cores: tensor cores share operand fetches. (N,)"""
-    bits = np.select([dtype == "int8", np.isin(dtype, ("int4", "fp4")), dtype == "tf32", dtype == "fp64"], [8.0, 4.0, 32.0, 64.0], 16.0)
+    bits = np.select([dtype == name for name in _TENSOR_BITS], list(_TENSOR_BITS.values()), 16.0)
     wide = np.where(np.isin(dtype, ("fp8", "fp8_e5m2")), m.factors.fp8_energy_ratio, bits / 16.0)  # sums stay FP32, however narrow the factors
-    vector = np.select(
-        [dtype == "fp16", dtype == "fp64", dtype == "int8"], [0.6, 2.0, 0.12], 1.0
-    )  # dp4a: T4 multiplies int8 on CUDA cores (DeepBench) at its full clock
+    vector = np.select([dtype == name for name in _VECTOR_ENERGY], list(_VECTOR_ENERGY.values()), 1.0)
     return np.where(pipe == "tensor", m.factors.tensor_energy_ratio * wide, vector)
 
 

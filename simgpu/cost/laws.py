@@ -11,7 +11,7 @@ Values = Any  # a float or an array; everything here broadcasts
 _SQUARINGS = {2.0: 1, 4.0: 2, 8.0: 3}  # exponents that need no logarithm: a third of the time of a large sweep
 
 
-def overlap(exponent: Values, *parts_s: Values) -> Values:
+def overlap(exponent: float, *parts_s: Values) -> Values:
     """Time of parts that overlap, though not perfectly: the p-norm, between the longest part (p = ∞) and their sum (p = 1). [s]
 
     >>> float(overlap(2.0, 3.0, 4.0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from simgpu.arch.loader import load_gpu
@@ -84,7 +86,7 @@ def test_every_generation_has_implicit_gemm_for_every_direction(name):
 @pytest.mark.parametrize("name", GENERATIONS)
 def test_a_newer_cudnn_has_what_older_ones_had(name):
     libraries = [conv_library(name, year) for year in (2015.0, 2016.2, 2017.0, 2019.0, 2024.0)]
-    for older, newer in zip(libraries, libraries[1:], strict=False):
+    for older, newer in pairwise(libraries):
         assert set(older.winograd_blocks) <= set(newer.winograd_blocks)
         assert older.winograd_non_fused <= newer.winograd_non_fused
         assert older.takes_groups <= newer.takes_groups
