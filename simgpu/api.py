@@ -59,7 +59,7 @@ def simulate(
         overrides: Fields of the GPU to change, {"sm.count": 160}.
         attention: "fused" or "math"; None = what the runtime does on this GPU.
         training: One training step instead of a forward pass: loss, backward pass and the optimizer's update behind it.
-        optimizer: Of the training step: "sgd" (momentum, weight decay) or "adam".
+        optimizer: Of the training step: "sgd" (momentum, weight decay), "adam", or "none" for the gradients alone.
         options: Those of `load_model`: shapes, image_size, seq_len …
     Raises:
         SimgpuError: Something that a user can fix; its message says what.

@@ -40,7 +40,7 @@ _EPILOG = "\b\nHow busy the GPU is, term by term, for a run that is repeated wit
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a field of the GPU: --set sm.count=160 --set dram.clock='2 GHz'.")
 @model_options
 @click.option("--mode", type=click.Choice(["inference", "train"]), default="inference", show_default=True, help="A forward pass, or one training step.")
-@click.option("--optimizer", metavar="NAME", help="Of a training step: sgd (the default) or adam.")
+@click.option("--optimizer", metavar="NAME", help="Of a training step: sgd (the default), adam or none.")
 @click.option("--top", type=click.IntRange(min=0), default=10, show_default=True, metavar="N", help="List the N slowest kernels.")
 @click.option("--json", "json_path", is_flag=False, flag_value="-", metavar="[FILE]", help="Everything as JSON; on stdout instead of the page if no FILE.")
 @click.option("--csv", "csv_path", metavar="FILE", help="One row a kernel.")

@@ -30,7 +30,7 @@ from simgpu.errors import OptionError
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a field of the GPU in all designs.")
 @model_options
 @click.option("--mode", type=click.Choice(["inference", "train"]), help="A forward pass, or one training step. Default: inference.")
-@click.option("--optimizer", metavar="NAME", help="Of a training step: sgd (the default) or adam.")
+@click.option("--optimizer", metavar="NAME", help="Of a training step: sgd (the default), adam or none.")
 @click.option("-o", "--output", metavar="FILE", help="The table, one row a design (.csv, .json, .parquet).")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted study; nothing is computed twice.")
 @click.option("--force", is_flag=True, help="Replace what is there.")

@@ -33,13 +33,15 @@ def prepare(
     attention: str | None = None,
     training: bool = False,
     optimizer: str = "sgd",
+    of_inputs: bool = False,
 ) -> Graph:
     """The graph that is lowered to kernels.
 
     Args:
         attention: "fused" (one kernel), "math" (matrix products and a softmax) or None: what the runtime does on this GPU.
         training: One training step: loss, backward pass and optimizer are added.
-        optimizer: "sgd" or "adam".
+        optimizer: "sgd", "adam" or "none".
+        of_inputs: The training step also computes the gradient of the network's input.
     Raises:
         OptionError: An unknown policy, runtime, optimizer or kind of attention, or training where nothing trains.
     """
@@ -54,7 +56,7 @@ def prepare(
     graph = fold_dequantize(graph, stack)
     graph = assign_precision(graph, policy=policy, runtime=stack)
     if training:
-        graph = training_step(graph, optimizer=optimizer)
+        graph = training_step(graph, optimizer=optimizer, of_inputs=of_inputs)
     if not stack.fuse_pointwise:
         graph = expand_composites(graph)
     if stack.fold_batch_norm:

@@ -13,11 +13,12 @@ from simgpu.passes.fused import FLOP, ORIGIN, with_attrs
 from simgpu.passes.gradients import GRADIENTS, NO_GRADIENT
 
 _NONE: Mapping[str, Attr] = MappingProxyType({})
+NO_OPTIMIZER = "none"  # the gradients are left for whoever wants them
 # State tensors for each parameter, all in fp32. Source: PyTorch `torch.optim.SGD` (momentum buffer), `Adam` (exp_avg, exp_avg_sq).
-OPTIMIZERS: dict[str, tuple[str, ...]] = {"sgd": ("momentum",), "adam": ("exp_avg", "exp_avg_sq")}
+OPTIMIZERS: dict[str, tuple[str, ...]] = {"sgd": ("momentum",), "adam": ("exp_avg", "exp_avg_sq"), NO_OPTIMIZER: ()}
 
 
-def training_step(graph: Graph, *, optimizer: str = "sgd") -> Graph:
+def training_step(graph: Graph, *, optimizer: str = "sgd", of_inputs: bool = False) -> Graph:
     """The graph with loss, gradients and the optimizer's update behind it.
 
     Batch norm uses the statistics of the batch. Every tensor gets its gradient in its own format; a tensor that several ops
@@ -25,17 +26,19 @@ def training_step(graph: Graph, *, optimizer: str = "sgd") -> Graph:
     that it stays in memory until then.
 
     Args:
-        optimizer: "sgd" (momentum and weight decay) or "adam".
+        optimizer: "sgd" (momentum and weight decay), "adam", or "none": the gradients are computed and kept.
+        of_inputs: The gradient of the network's input is computed too, as frameworks do where it is asked for.
     Raises:
         OptionError: An unknown optimizer.
     """
     if optimizer not in OPTIMIZERS:
         raise OptionError(f"unknown optimizer '{optimizer}', expected one of {', '.join(OPTIMIZERS)}{did_you_mean(optimizer, OPTIMIZERS)}")
     ops = [with_attrs(op, training_mode=1) if op.type == "BatchNormalization" else op for op in graph.ops]
-    backward = Backward(graph.with_(ops=ops))
+    backward = Backward(graph.with_(ops=ops), of_inputs=of_inputs)
     backward.run()
     backward.update(optimizer)
-    notes = [f"training: cross entropy on '{graph.outputs[0]}', gradients as autograd runs them, {optimizer} with multi-tensor kernels; dropout is left out"]
+    update = "no optimizer" if optimizer == NO_OPTIMIZER else f"{optimizer} with multi-tensor kernels"
+    notes = [f"training: cross entropy on '{graph.outputs[0]}', gradients as autograd runs them, {update}; dropout is left out"]
     if backward.stopped:
         notes.append(f"training: no gradient is known for {', '.join(sorted(backward.stopped))}; nothing flows back through them")
     return Graph(
@@ -56,20 +59,22 @@ class Backward:
         stopped: Types of ops that gradients reached and no rule knows.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, *, of_inputs: bool = False) -> None:
         self.graph = graph
+        self._wanted = (WEIGHT, INPUT) if of_inputs else (WEIGHT,)
         self.ops: list[Op] = list(graph.ops)
         self.tensors: dict[str, Tensor] = dict(graph.tensors)
         self.inputs = list(graph.inputs)
         self.outputs = list(graph.outputs)
         self.stopped: set[str] = set()
         self._parts: dict[str, str] = {}  # tensor → its gradient so far
-        self._differentiable = self._downstream_of_weights()
+        self._differentiable = self._downstream()
         self._op: Op | None = None
         self._names: dict[str, int] = {}
 
-    def _downstream_of_weights(self) -> set[str]:
-        found = {t.name for t in self.graph.tensors.values() if t.kind == WEIGHT and dtype_of(t.dtype).is_float}
+    def _downstream(self) -> set[str]:
+        """What depends on a tensor whose gradient is wanted."""
+        found = {t.name for t in self.graph.tensors.values() if t.kind in self._wanted and dtype_of(t.dtype).is_float}
         for op in self.graph.ops:
             if op.type not in NO_GRADIENT and any(t in found for t in op.inputs):
                 found.update(t for t in op.outputs if t and dtype_of(self.graph[t].dtype).is_float)
@@ -188,9 +193,12 @@ class Backward:
         self._parts[logits] = gradient
 
     def update(self, optimizer: str) -> None:
-        """One op that updates every parameter that has a gradient."""
+        """One op that updates every parameter that has a gradient; without an optimizer the gradients are what the step returns."""
+        self.outputs.extend(self._parts[t] for t in self.graph.inputs if INPUT in self._wanted and t in self._parts)
         weights = [t for t in self.graph.weights if t.name in self._parts]
-        if not weights:
+        if optimizer == NO_OPTIMIZER:
+            self.outputs.extend(dict.fromkeys(self._parts[w.name] for w in weights))
+        if not weights or optimizer == NO_OPTIMIZER:
             return
         states = []
         for suffix in OPTIMIZERS[optimizer]:

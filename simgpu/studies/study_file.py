@@ -22,7 +22,7 @@ KEYS = {
     "host": "who launches, or a list",
     "attention": "fused or math, or a list",
     "mode": "inference or train, or a list",
-    "optimizer": "sgd or adam, or a list",
+    "optimizer": "sgd, adam or none, or a list",
     "set": "fields of the GPU that are the same everywhere: {l2.size: 80 MiB}",
     "vary": "what varies: {sm.count: 54:216:18, dram.bandwidth: 1..4 TB/s:16}",
     "options": "options of the model: {seq_len: 128}",

@@ -61,7 +61,7 @@ def sweep(
         model, gpu: As for `simulate`; several, or none if they vary.
         vary: Values by name: {"sm.count": "54:216:18", "dram.bandwidth": "1..4 TB/s:16", "batch": [1, 8]}. A name is a field of
             a GPU, or one of `simgpu.studies.axes.SETTINGS`; values are text as for `--vary`, or numbers in SI.
-        mode: "inference" or "train", one training step; `optimizer` is "sgd" or "adam".
+        mode: "inference" or "train", one training step; `optimizer` is "sgd", "adam" or "none".
         sample: Draw so many designs as a Latin hypercube instead of every combination; `seed` says which.
         output: Also write the table there (.csv, .json, .parquet). While it is being made, what is finished lies in
             `OUTPUT.part`.

@@ -104,7 +104,7 @@ def workload(
 
     Args:
         mode: "inference" (None means that too) or "train": one training step.
-        optimizer: Of the training step: "sgd" (None means that too) or "adam".
+        optimizer: Of the training step: "sgd" (None means that too), "adam" or "none".
 
     Raises:
         SimgpuError: Something that a user can fix.

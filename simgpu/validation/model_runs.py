@@ -45,6 +45,9 @@ class Run:
     Attributes:
         host: Name of a host for `simgpu.validation.stacks.host_of`; "" = the usual one of the GPU's time.
         options: Of the network: image_size, seq_len …
+        optimizer: Of a training step, "none" for its gradients alone; "" = inference.
+        of_inputs: The training step also computes the gradient of the network's input.
+        backward_only: Of a training step, what comes after the forward pass.
         library_year: When the cuBLAS and cuDNN that ran were built.
     """
 
@@ -57,6 +60,9 @@ class Run:
     attention: str | None = None
     options: tuple[tuple[str, Any], ...] = ()
     library_year: float = LIBRARY_YEAR
+    optimizer: str = ""
+    of_inputs: bool = False
+    backward_only: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +89,7 @@ def start(runs: Iterable[Run], pool: Executor | None = None) -> Callable[[], dic
         A function that waits for the outcome of each run, or the reason why it cannot be simulated.
     """
     # Runs of the same graph come one after the other.
-    todo = sorted(dict.fromkeys(runs), key=lambda r: (r.model, r.options, r.batch, r.runtime, r.dtype, r.gpu))
+    todo = sorted(dict.fromkeys(runs), key=lambda r: (r.model, r.options, r.batch, r.optimizer, r.of_inputs, r.runtime, r.dtype, r.gpu))
     chunks = [todo[i : i + _RUNS_PER_TASK] for i in range(0, len(todo), _RUNS_PER_TASK)]
     done: Iterable[list[Outcome | str]] = map(run_all, chunks) if pool is None else pool.map(run_all, chunks)
     return lambda: dict(zip(todo, (outcome for chunk in done for outcome in chunk), strict=True))
@@ -125,7 +131,8 @@ def _kernels_or_reason(run: Run) -> KernelGraph | str:
     if not _is_known(run.model):
         return f"no network '{run.model}' in the zoo"
     try:
-        return _kernels(run.model, run.batch, run.options, run.dtype, run.runtime, run.attention, _Like(load_gpu(run.gpu)))
+        like = _Like(load_gpu(run.gpu))
+        return _kernels(run.model, run.batch, run.options, run.dtype, run.runtime, run.attention, run.optimizer, run.of_inputs, like)
     except SimgpuError as error:
         return str(error)
 
@@ -147,10 +154,19 @@ def _price(graphs: Sequence[KernelGraph], gpu: GPU, replay: bool, library_year: 
 def _outcome(run: Run, kernels: KernelGraph, times: KernelTimes) -> Outcome:
     stack = runtime_named(run.runtime)
     host = host_of(run.host) if run.host else default_host(load_gpu(run.gpu))
+    if run.backward_only:
+        kernels, times = _backward(kernels, times)
     launches = plan_launches(host, stack, kernels, times.duration_s)
     finish_s = finish_times(launches.available_s, times.duration_s)
     latency_s = max(float(finish_s[-1]), launches.host_end_s) if len(finish_s) else launches.host_end_s
     return Outcome(latency_s=latency_s, roofline_s=float(times.roofline_s.sum()), explanation=_explain(run, kernels, times, host.name, host.launch_s))
+
+
+def _backward(kernels: KernelGraph, times: KernelTimes) -> tuple[KernelGraph, KernelTimes]:
+    """What is launched after the forward pass, in a step whose pieces the host waits for one by one."""
+    first = next((i for i, kernel in enumerate(kernels.kernels) if "/backward/" in kernel.name), len(kernels))
+    rest = KernelGraph(kernels.kernels[first:], [()] * (len(kernels) - first), distances=kernels.distances[first:])
+    return rest, times.take(slice(first, None))
 
 
 @cache
@@ -173,9 +189,21 @@ class _Like:
 
 
 @lru_cache(maxsize=_RUNS_PER_TASK)
-def _kernels(model: str, batch: int, options: tuple[tuple[str, Any], ...], dtype: str, runtime: str, attention: str | None, like: _Like) -> KernelGraph:
+def _kernels(
+    model: str,
+    batch: int,
+    options: tuple[tuple[str, Any], ...],
+    dtype: str,
+    runtime: str,
+    attention: str | None,
+    optimizer: str,
+    of_inputs: bool,
+    like: _Like,
+) -> KernelGraph:
     graph = load_model(model, batch=batch, **dict(options))
-    return lower(prepare(graph, gpu=like.gpu, precision=dtype, runtime=runtime, attention=attention), gpu=like.gpu, precision=dtype, runtime=runtime)
+    step = {"training": bool(optimizer), "optimizer": optimizer, "of_inputs": of_inputs}
+    prepared = prepare(graph, gpu=like.gpu, precision=dtype, runtime=runtime, attention=attention, **step)
+    return lower(prepared, gpu=like.gpu, precision=dtype, runtime=runtime)
 
 
 def _explain(run: Run, kernels: KernelGraph, times: KernelTimes, host: str, launch_s: float) -> str:

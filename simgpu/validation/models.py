@@ -32,6 +32,7 @@ _ALIKE = 0.8  # of two words, as difflib counts: seq_length and seq_len
 _POLICIES = {"fp32": "fp32", "tf32": "tf32", "amp-fp16": "amp", "amp": "amp", "fp16": "fp16", "bf16": "bf16", "int8": "int8", "int8,fp16": "int8", "fp8": "fp8"}
 _WEIGHT_ONLY = {"int8-wo": "int8-weight-only", "int4-g32": "int4"}
 _FORWARD = {"infer", "fwd"}
+_BACKWARD = {"train": "train", "fwd+bwd": "train", "bwd": "backward"}  # the table's word → ours
 _PER_SAMPLE = {"images/s", "sequences/s", "samples/s", "samples/s per GPU"}
 _OTHERS = {"neusight_ms": "NeuSight", "habitat_ms": "Habitat", "li_ms": "Li", "roofline_ms": "their roofline"}
 # Labels of NeuSight, as (GPU, network, batch). A100-40: 0.66 to 0.69 of the sum of its own operators. P4: BERT-large at batch 16
@@ -95,8 +96,8 @@ def read_row(row: Row) -> ModelCase | Skipped:
         return skip(f"runs on {gpus} GPUs")
     if cells.get("variant", "eager").strip() not in ("", "eager", "fusion"):
         return skip(f"runs on several GPUs ({cells['variant']})")
-    if mode not in _FORWARD and not mode.startswith("infer-"):
-        return skip("training steps are not compared" if mode.startswith(("train", "bwd", "fwd+bwd")) else f"mode '{mode}' is not simulated")
+    if mode not in _FORWARD and mode not in _BACKWARD and not mode.startswith("infer-"):
+        return skip(f"mode '{mode}' is not simulated")
     batch = row.count("batch") if cells["batch"].strip() else stack.batch
     if batch is None:
         return skip("batch not stated")
@@ -121,12 +122,23 @@ def read_row(row: Row) -> ModelCase | Skipped:
         attention=attention,
         options=tuple(sorted(options.items())),
         library_year=stack.library_year,
+        optimizer=_optimizer(cells, mode, stack),
+        of_inputs=mode in _BACKWARD and stack.of_inputs,
+        backward_only=mode == "bwd",
     )
-    kind = {"infer-decode": "decode", "infer-prefill": "prefill"}.get(mode, "decode" if mode == "infer-generate" else "infer")
+    kinds = {"infer-decode": "decode", "infer-generate": "decode", "infer-prefill": "prefill", **_BACKWARD}
+    kind = kinds.get(mode, "infer")
     size = "batch 1" if batch == 1 else "batch 2-7" if batch < 8 else "batch 8+"
     published = {other: ms * 1e-3 for column, other in _OTHERS.items() if (ms := row.number_or_none(column)) is not None}
     group = Group(source, FAMILY, run.gpu, dtype_name, f"{kind}, {size}", trust)
     return ModelCase(row=row.number, group=group, measured_s=measured, run=run, published_s=published)
+
+
+def _optimizer(cells: Mapping[str, str], mode: str, stack: Stack) -> str:
+    """What updates the parameters at the end of the pass; "" at inference. NeuSight timed no update."""
+    if mode not in _BACKWARD:
+        return ""
+    return stack.optimizer if mode == "train" and "neusight_ms" not in cells else "none"
 
 
 def _policy(row: Row, name: str) -> str | None:
@@ -198,7 +210,7 @@ def _options(row: Row, name: str, mode: str, stack: Stack) -> dict[str, Any] | s
             options["image_size"] = int(size[1])
     if cells.get("seq_len", "").strip():
         options["seq_len"] = row.count("seq_len")
-    if known is not None and "head" in known and name == "bert-base" and stack.label in ("nvidia_dle", "tensorrt_bert_demo"):
+    if known is not None and "head" in known and name == "bert-base" and stack.label in ("nvidia_dle", "tensorrt_bert_demo", "lambda"):
         options["head"] = "qa"
     return options
 

@@ -32,6 +32,8 @@ class Stack:
         dtype: Precision policy to simulate; "" = the one of the row's own word.
         decode: Generating text is counted a token at a time, although the row does not say so.
         library_year: When the cuBLAS and cuDNN that ran were built.
+        optimizer: Of rows of whole training steps.
+        of_inputs: Backward passes also compute the gradient of the network's input.
     """
 
     label: str = ""
@@ -46,6 +48,8 @@ class Stack:
     dtype: str = ""
     decode: bool = False
     library_year: float = LIBRARY_YEAR
+    optimizer: str = "sgd"
+    of_inputs: bool = False
 
 
 @cache
@@ -73,7 +77,7 @@ def stack_of(cells: Mapping[str, str]) -> Stack:
     for rule in _rules():
         if all(pattern.search(cells.get(column, "")) for column, pattern in rule["when"].items()):
             chosen.update({key: value for key, value in rule.items() if key != "when"})
-    chosen["decode"] = chosen.get("decode") == "true"
+    chosen |= {flag: chosen.get(flag) == "true" for flag in ("decode", "of_inputs")}
     return Stack(**chosen)
 
 

@@ -120,7 +120,7 @@ def test_new_tokens_are_decoded_in_their_mean_step():
         ({"num_streams": 0}, r"streams: expected 1 or more, got 0"),
         ({"overrides": {"sm.cout": 3}}, r"sm\.cout.*did you mean 'sm\.count'\?"),
         ({"image_siz": 3}, r"unknown option 'image_siz', expected one of .*; did you mean 'image_size'\?"),
-        ({"training": True, "optimizer": "adm"}, r"unknown optimizer 'adm', expected one of sgd, adam; did you mean 'adam'\?"),
+        ({"training": True, "optimizer": "adm"}, r"unknown optimizer 'adm', expected one of sgd, adam, none; did you mean 'adam'\?"),
         ({"training": True, "optimizer": ""}, r"unknown optimizer ''"),
         ({"training": True, "runtime": "tensorrt"}, r"runtime tensorrt runs inference only"),
         ({"training": True, "model": "gpt2", "phase": "decode"}, r"gpt2: a decode step is not trained; train on whole sequences, phase 'prefill'"),

@@ -145,7 +145,7 @@ def test_help_defines_every_term_of_utilisation(capsys: pytest.CaptureFixture[st
         (["run", "opt-125m", "--gpu", "t4", "--phase", "decode", "--param", "context=many"], "context: is 'many', expected a whole number"),
         (["run", "opt-125m", "--gpu", "t4", "--mode", "train", "--new-tokens", "3"], "opt-125m: a decode step is not trained"),
         ([*RUN, "--optimizer", "adam"], "--optimizer adam: an inference has none; add --mode train or leave it out"),
-        ([*RUN, "--mode", "train", "--optimizer", "adm"], "unknown optimizer 'adm', expected one of sgd, adam; did you mean 'adam'?"),
+        ([*RUN, "--mode", "train", "--optimizer", "adm"], "unknown optimizer 'adm', expected one of sgd, adam, none; did you mean 'adam'?"),
         ([*RUN, "--csv", "/nowhere/a.csv"], "/nowhere/a.csv: cannot be written, the folder '/nowhere' does not exist; create it first"),
         ([*RUN, "--json", "/"], "/: cannot be written, it is a folder; expected the name of a file"),
         ([*RUN, "--roofline", "a.bmp"], "a.bmp: '.bmp' says no picture format, expected .png, .svg, .pdf"),

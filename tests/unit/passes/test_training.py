@@ -188,7 +188,7 @@ def test_what_only_runs_inference_is_refused(dtype: str, runtime: str):
 
 
 def test_unknown_optimizers_are_refused():
-    with pytest.raises(OptionError, match=r"unknown optimizer 'sdg', expected one of sgd, adam; did you mean 'sgd'\?"):
+    with pytest.raises(OptionError, match=r"unknown optimizer 'sdg', expected one of sgd, adam, none; did you mean 'sgd'\?"):
         prepare(load_zoo("resnet18"), gpu=load_gpu("v100"), training=True, optimizer="sdg")
 
 
