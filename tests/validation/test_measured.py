@@ -138,3 +138,16 @@ def test_host_bound_runs_say_so(models: Validation) -> None:
     assert len(rows) >= 4
     measured, predicted = (np.array(x) for x in zip(*rows, strict=True))
     assert errors(predicted, measured).mape_pct < 20
+
+
+def test_networks_of_depthwise_convolutions_on_a_generation_that_nothing_was_fitted_on() -> None:
+    """MobileNets and their kin on RTX 3090, eager AMP: what says whether a separable convolution pays."""
+    (result,) = validate([carried_data() / "timm_rtx-3090.csv.gz"], wanted=Wanted(family="model"), jobs=2).results
+    ratio = {
+        i: result.predicted_s[i] / result.measured_s[i]
+        for i, group in enumerate(result.groups)
+        if group.trust == "" and result.explain(i).startswith(("mobilenet", "mnasnet", "efficientnet", "ghostnet"))
+    }
+    assert len(ratio) >= 20
+    assert 0.8 < min(ratio.values())
+    assert max(ratio.values()) < 1.2
