@@ -264,8 +264,10 @@ class GPU:
     def peak_flop_per_s(self, dtype: str, pipe: str = "best") -> float:
         """Peak as the vendor counts it: dense, at the boost clock or the tensor cores' own. [FLOP/s]
 
-        `pipe` is vector, tensor or best (tensor cores if they have the dtype); 0 if there is no unit.
+        `pipe` is vector, tensor or best (tensor cores if they have the dtype); 0 if there is no unit, and on the pipe "none" of copies.
         """
+        if pipe == "none":
+            return 0.0
         has_tensor = self.tensor_cores is not None and dtype in self.tensor_cores.flop_per_clk
         if pipe == "tensor" or (pipe == "best" and has_tensor):
             return self.sm.count * self.tensor_flop_per_clk(dtype) * self.tensor_clock_hz(dtype)

@@ -1,8 +1,8 @@
-"""Labels of lines of equal value: where each has room within the axes."""
+"""Lines of equal value: which values they have, and where each label has room within the axes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,21 @@ from simgpu.report.palette import Theme
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_ROUND = 2  # digits of a level
 _EDGE = 0.05  # share of the axes along each side in which no label stands, so that none is cut off
+
+
+def round_levels(values: Sequence[NDArray[Any]], count: int) -> NDArray[np.float64]:
+    """Round levels that divide the range that all grids reach, or else the range of them all, by equal ratios.
+
+    >>> round_levels([np.array([1.0, 100.0])], 1).tolist()
+    [10.0]
+    """
+    low, high = max(float(v.min()) for v in values), min(float(v.max()) for v in values)
+    if high <= 1.05 * low:
+        low, high = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
+    steps = np.geomspace(low, high, count + 2)[1:-1] if low > 0 else np.linspace(low, high, count + 2)[1:-1]
+    return np.unique([float(f"{level:.{_ROUND}g}") for level in steps])
 
 
 def label_lines(ax: Axes, lines: Any, said: Callable[[float], str], colours: Theme) -> None:

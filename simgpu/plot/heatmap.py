@@ -9,7 +9,7 @@ from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from simgpu.plot.contours import label_lines
+from simgpu.plot.contours import label_lines, round_levels
 from simgpu.plot.quantities import log_if_wide, name_of, said, scaled
 from simgpu.plot.style import dress, headline, new_axes
 from simgpu.report.palette import BOUNDS, Theme
@@ -109,8 +109,7 @@ def _contours(ax: Axes, x: tuple[str, NDArray[Any]], y: tuple[str, NDArray[Any]]
     """Lines along which a column is the same, each labelled with its value."""
     if min(values.shape) < 2 or values.max() < 1.02 * values.min():
         return
-    levels = np.geomspace(values.min(), values.max(), _LINES + 2)[1:-1] if values.min() > 0 else np.linspace(values.min(), values.max(), _LINES + 2)[1:-1]
-    levels = np.unique([float(f"{level:.2g}") for level in levels])
+    levels = round_levels([values], _LINES)
     levels = levels[(levels > values.min()) & (levels < values.max())]
     if not len(levels):
         return

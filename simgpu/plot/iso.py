@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from simgpu.plot.contours import label_lines
+from simgpu.plot.contours import label_lines, round_levels
 from simgpu.plot.quantities import log_if_wide, name_of, said, scaled
 from simgpu.plot.style import DASHES, dress, headline, new_axes
 from simgpu.report.palette import Theme
@@ -18,20 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _LINES, _LINES_OF_MANY = 7, 4  # levels of one table, and of several that share them
-_ROUND = 2  # digits of a level
-
-
-def iso_levels(values: Sequence[NDArray[Any]], count: int) -> NDArray[np.float64]:
-    """Round levels that divide the range that all grids reach, or else the range of them all, by equal ratios.
-
-    >>> iso_levels([np.array([1.0, 100.0])], 1).tolist()
-    [10.0]
-    """
-    low, high = max(float(v.min()) for v in values), min(float(v.max()) for v in values)
-    if high <= 1.05 * low:
-        low, high = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
-    steps = np.geomspace(low, high, count + 2)[1:-1] if low > 0 else np.linspace(low, high, count + 2)[1:-1]
-    return np.unique([float(f"{level:.{_ROUND}g}") for level in steps])
 
 
 def plot_iso(
@@ -61,7 +47,7 @@ def plot_iso(
     log_if_wide(ax, "y", up)
     ax.set_xlim(across[0], across[-1])
     ax.set_ylim(up[0], up[-1])
-    wanted = np.sort(np.asarray(levels, dtype=float)) if levels else iso_levels(list(grids.values()), _LINES_OF_MANY if len(grids) > 1 else _LINES)
+    wanted = np.sort(np.asarray(levels, dtype=float)) if levels else round_levels(list(grids.values()), _LINES_OF_MANY if len(grids) > 1 else _LINES)
     legend = []
     for i, (name, grid) in enumerate(grids.items()):
         color, dash = colours.series[i % len(colours.series)], DASHES[i % len(DASHES)]

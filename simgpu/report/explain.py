@@ -44,7 +44,7 @@ def steps_from_roofline(kernel: KernelRecord, gpu: GPU, least_bytes: float) -> t
         if time_s > 0 and (not steps or abs(time_s / before - 1) >= 0.005):
             steps.append(Step(name=name, factor=time_s / before, time_s=time_s))
 
-    peak = gpu.peak_flop_per_s(kernel.dtype, kernel.pipe) if kernel.pipe in ("tensor", "vector") else 0.0
+    peak = gpu.peak_flop_per_s(kernel.dtype, kernel.pipe)
     bandwidth = gpu.dram.bandwidth_bytes_per_s
     if kernel.bound == "compute" and kernel.flop and peak:
         add(f"{format_quantity(kernel.flop, 'FLOP')} at the {kernel.dtype} peak of {format_quantity(peak, 'FLOP/s')}", kernel.flop / peak)
@@ -108,8 +108,7 @@ def _datasheet(report: Report, kernels: Sequence[tuple[KernelRecord, Kernel]]) -
         if record.flop:
             by_pipe[record.dtype, record.pipe] = by_pipe.get((record.dtype, record.pipe), 0.0) + record.flop
     for (dtype, pipe), flop in by_pipe.items():
-        peak = gpu.peak_flop_per_s(dtype, pipe) if pipe in ("tensor", "vector") else 0.0
-        if peak:
+        if peak := gpu.peak_flop_per_s(dtype, pipe):
             units = "tensor cores" if pipe == "tensor" else "CUDA cores"
             rows.append(("math", f"{format_quantity(flop, 'FLOP')} / {format_quantity(peak, 'FLOP/s')} ({dtype}, {units})", seconds(flop / peak)))
     size = sum(kernel.read_bytes + kernel.write_bytes for _, kernel in kernels)

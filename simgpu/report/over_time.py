@@ -65,7 +65,7 @@ def utilisation_over_time(report: Report, bins: int = 200) -> tuple[Any, dict[st
     """
     times, spans = report.times, report.timeline
     length_s = np.maximum(spans.end_s - spans.start_s, 1e-12)
-    peaks = np.array([report.gpu.peak_flop_per_s(k.dtype, k.pipe) if k.pipe in {"tensor", "vector"} else 0.0 for k in report.kernels.kernels])
+    peaks = np.array([report.gpu.peak_flop_per_s(k.dtype, k.pipe) for k in report.kernels.kernels])
     math = np.divide(times.executed_flop, peaks, out=np.zeros(len(peaks)), where=peaks > 0) / length_s
     levels = {"SMs": times.sm_fraction, "DRAM": times.dram_bytes / report.gpu.dram.bandwidth_bytes_per_s / length_s, "math pipes": math}
     edges = np.linspace(0.0, report.timeline.makespan_s, bins + 1)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from simgpu.arch.spec import GPU
 from simgpu.kernels.kernel import Kernel
 from simgpu.report.report import Report
 
@@ -62,7 +63,10 @@ def roofline_points(report: Report) -> tuple[Point, ...]:
     for members in groups.values():
         flop, time_s = sum(kernels[i].flop for i in members), float(times.duration_s[members].sum())
         l2_bytes = float(times.l2_bytes[members].sum())
-        fastest_s = sum(max(_math_s(report, kernels[i]), float(times.dram_bytes[i]) / report.gpu.dram.bandwidth_bytes_per_s) for i in members)
+        fastest_s = sum(
+            max(kernels[i].flop / peak_of_pipe_flop_per_s(report.gpu, kernels[i]), float(times.dram_bytes[i]) / report.gpu.dram.bandwidth_bytes_per_s)
+            for i in members
+        )
         points.append(
             Point(
                 name=common_name([kernels[i] for i in members]),
@@ -79,11 +83,9 @@ def roofline_points(report: Report) -> tuple[Point, ...]:
     return tuple(sorted(points, key=lambda p: -p.time_s))
 
 
-def _math_s(report: Report, kernel: Kernel) -> float:
-    """Time of a kernel's arithmetic at the peak of its pipe. [s]"""
-    gpu = report.gpu
-    peak = gpu.peak_flop_per_s(kernel.dtype, kernel.pipe) if kernel.pipe in {"tensor", "vector"} else 0.0
-    return kernel.flop / (peak or gpu.peak_flop_per_s("fp32", "vector"))
+def peak_of_pipe_flop_per_s(gpu: GPU, kernel: Kernel) -> float:
+    """Datasheet peak of the pipe a kernel runs on; of FP32 on CUDA cores where its format has no unit. [FLOP/s]"""
+    return gpu.peak_flop_per_s(kernel.dtype, kernel.pipe) or gpu.peak_flop_per_s("fp32", "vector")
 
 
 def common_name(kernels: Sequence[Kernel]) -> str:
@@ -136,8 +138,7 @@ def roofline_ceilings(report: Report) -> tuple[Ceiling, ...]:
     used = {(k.dtype, k.pipe) for k in report.kernels.kernels if k.flop > 0}
     pipes: dict[str, Ceiling] = {}
     for dtype, pipe in sorted(used | {("fp32", "vector")}):
-        peak = gpu.peak_flop_per_s(dtype, pipe) if pipe in {"tensor", "vector"} else 0.0
-        if peak:
+        if peak := gpu.peak_flop_per_s(dtype, pipe):
             name = f"{dtype} {'tensor cores' if pipe == 'tensor' else 'CUDA cores'}"
             pipes[name] = Ceiling(name=name, value=peak, used=(dtype, pipe) in used)
     return (*memory, *sorted(pipes.values(), key=lambda c: -c.value))

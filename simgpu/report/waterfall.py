@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simgpu.report.report import Report
+from simgpu.report.roofline import peak_of_pipe_flop_per_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,9 +28,8 @@ def why_not_at_peak(report: Report) -> tuple[Step, ...]:
     in which no kernel runs, less what streams overlap.
     """
     times, gpu = report.times, report.gpu
-    fallback = gpu.peak_flop_per_s("fp32", "vector")
     kernels = report.kernels.kernels
-    peak = np.array([(gpu.peak_flop_per_s(k.dtype, k.pipe) if k.pipe in {"tensor", "vector"} else 0.0) or fallback for k in kernels])
+    peak = np.array([peak_of_pipe_flop_per_s(gpu, k) for k in kernels])
     peak_clock_hz = np.array([gpu.tensor_clock_hz(k.dtype) if k.pipe == "tensor" else gpu.clock_hz for k in kernels])
     at_peak, executed = np.array([k.flop for k in kernels]) / peak, times.executed_flop / peak
     more = executed - at_peak
