@@ -51,8 +51,8 @@ class ReadyStudy:
 
     Attributes:
         claim: What it found, in a sentence.
-        gpu, batch, library_year: What it measured on.
-        rows: The networks with their group, variant and measured time.
+        gpu, library_year: What it measured on.
+        rows: Makes the networks: group, variant, graph and measured time [s].
     """
 
     name: str

@@ -132,13 +132,15 @@ class Bench:
 
     def without(self, gpu: str) -> Bench:
         """The same measurements but those of one GPU."""
-        bench = object.__new__(Bench)
-        bench.groups, bench.jobs = self.groups, [job for job in self.jobs if job.gpu.id != gpu]
-        return bench
+        return self._of(job for job in self.jobs if job.gpu.id != gpu)
 
     def only(self, gpu: str) -> Bench:
+        """The measurements of one GPU."""
+        return self._of(job for job in self.jobs if job.gpu.id == gpu)
+
+    def _of(self, jobs: Iterable[Job]) -> Bench:
         bench = object.__new__(Bench)
-        bench.groups, bench.jobs = self.groups, [job for job in self.jobs if job.gpu.id == gpu]
+        bench.groups, bench.jobs = self.groups, list(jobs)
         return bench
 
     @property
@@ -160,6 +162,7 @@ class Bench:
         return found
 
     def loss(self, calibration: Calibration, families: frozenset[str], generations: frozenset[str] = frozenset()) -> float:
+        """Mean absolute error over groups of rows, as a share of the measured time; nan if no row has these families and generations."""
         ratios = self.ratios(calibration, families, generations).values()
         errors = [np.minimum(np.abs(r - 1.0), WORST).mean() for r in ratios]
         return float(np.average(errors, weights=[min(len(r), WHOLE_GROUP) for r in ratios])) if errors else float("nan")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from simgpu.cost.machine import LIBRARY_YEAR
 from simgpu.kernels.kernel import Access, Kernel, KernelGraph, Work
 from simgpu.precision import Math, unit_for
 from simgpu.validation.method import GRAPH_REPLAY, METHODS, known_floor_s
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from simgpu.cost.times import KernelTimes
 
 MAX_WEIGHT_COPIES = 5  # aiconfigurator's collector cycles clip(ceil(L2 / weight bytes), 1, 5) copies
-
-
-LIBRARY_YEAR = 2024.0  # of rows whose libraries are recent
 
 
 class Pricer(Protocol):

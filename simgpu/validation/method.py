@@ -57,7 +57,7 @@ METHODS: Mapping[str, Method] = {
             name="event_timed_call",
             meaning="one framework call between two events, synchronised each time",
             repetitions=25,
-            # Shares fitted once on all hosts together: see the physics of memory-bound kernels in hosts.json.
+            # Fitted once on the rows of all five NeuSight GPUs together.
             host_share={"elementwise": 0.4, "softmax": 0.64, "layernorm": 0.83, "*": 1.0},
         ),
         Method(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from simgpu.cost.machine import LIBRARY_YEAR
 from simgpu.dtypes import dtype
 from simgpu.errors import DataError
 from simgpu.kernels.kernel import Conv
-from simgpu.validation.kernels import LIBRARY_YEAR, Case, Launch, launch
+from simgpu.validation.kernels import Case, Launch, launch
 from simgpu.validation.score import Group, Skipped
 from simgpu.validation.table import Row
 

@@ -13,7 +13,7 @@ from simgpu.validation.table import Row
 
 METHOD = "framework_loop"
 FP32 = 4
-YEAR = 2016.0
+YEAR = 2016.0  # the oldest libraries that are modelled; those that ran are older
 _MODELLED = ("cudnn-r1", "cudnn-r2")
 
 

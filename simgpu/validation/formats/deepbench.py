@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 
+from simgpu.cost.machine import LIBRARY_YEAR
 from simgpu.kernels.kernel import Collective, Gemm, Recurrent
 from simgpu.validation.formats.build import DIRECTIONS, LARGE, SMALL, SMALL_BYTES, YES_NO, conv_launch, make_case, skip
-from simgpu.validation.kernels import LIBRARY_YEAR, Case, launch
+from simgpu.validation.kernels import Case, launch
 from simgpu.validation.score import Skipped
 from simgpu.validation.table import Row
 
@@ -24,7 +25,7 @@ def _padded(size: int, unit: int) -> int:
 
 
 def _library_year(row: Row) -> float:
-    """From the CUDA version: 7.5 and 8 ran with the libraries of 2016 and 2017, 10 with those of 2019."""
+    """From the CUDA version: 7.5 and 8 ran with the libraries of 2017, later ones with those of 2019; recent ones where a row does not say."""
     version = row.cells.get("cuda_version", "").strip()
     try:
         return 2019.0 if float(version.split(".")[0]) >= 9 else 2017.0
