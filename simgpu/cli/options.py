@@ -1,4 +1,4 @@
-"""What several commands ask about a model, and how the text becomes options of `load_model`."""
+"""What several commands ask about a model or a study, and how the text becomes options of `load_model`."""
 
 from __future__ import annotations
 
@@ -24,6 +24,22 @@ _OPTIONS = (
     click.option("--experts", metavar="SHARES", help="Mixture of experts: how tokens spread: balanced, zipf, zipf:EXPONENT or a weight for each, 3,1,1,1."),
     click.option("--allow-unknown", is_flag=True, help="ONNX: price operators without a rule as memory traffic and list them, instead of refusing the model."),
 )
+
+
+_STUDY_OPTIONS = (
+    click.option("--resume", is_flag=True, help="Go on with an interrupted study; nothing is computed twice."),
+    click.option("--force", is_flag=True, help="Replace what is there."),
+    click.option("--yes", is_flag=True, help="Confirm more than 100,000 designs."),
+    click.option("--jobs", type=int, metavar="N", help="Processes. Default: 1, all cores for large studies."),
+    click.option("--backend", metavar="dask://HOST:PORT", help="Compute on a Dask cluster."),
+)
+
+
+def study_options(function: _Function) -> _Function:
+    """Adds how a study is computed, and what becomes of an earlier one."""
+    for option in reversed(_STUDY_OPTIONS):
+        function = option(function)
+    return function
 
 
 def model_options(function: _Function) -> _Function:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from simgpu.cli.options import study_options
 from simgpu.cli.pictures import check_pictures
 from simgpu.cli.study_pictures import check_drawable, draw, picture_options, picture_paths
 from simgpu.cli.whatif import run_and_show
@@ -15,11 +16,7 @@ from simgpu.errors import OptionError
 @click.command()
 @click.argument("study", metavar="STUDY.yaml")
 @click.option("-o", "--output", metavar="FILE", help="The table, one row a design (.csv, .json, .parquet). Default: what the file says.")
-@click.option("--resume", is_flag=True, help="Go on with an interrupted study; nothing is computed twice.")
-@click.option("--force", is_flag=True, help="Replace what is there.")
-@click.option("--yes", is_flag=True, help="Confirm more than 100,000 designs.")
-@click.option("--jobs", type=int, metavar="N", help="Processes. Default: 1, all cores for large studies.")
-@click.option("--backend", metavar="dask://HOST:PORT", help="Compute on a Dask cluster.")
+@study_options
 @picture_options
 @click.option("--top", type=click.IntRange(min=0), default=10, show_default=True, metavar="N", help="Show the N fastest designs.")
 def command(

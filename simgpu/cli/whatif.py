@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from simgpu.cli.options import model_arguments, model_options
+from simgpu.cli.options import model_arguments, model_options, study_options
 from simgpu.cli.pictures import check_pictures, save_picture
 from simgpu.cli.progress import Progress
 from simgpu.cli.run import page_width
@@ -32,11 +32,7 @@ from simgpu.errors import OptionError
 @click.option("--mode", type=click.Choice(["inference", "train"]), help="A forward pass, or one training step. Default: inference.")
 @click.option("--optimizer", metavar="NAME", help="Of a training step: sgd (the default), adam or none.")
 @click.option("-o", "--output", metavar="FILE", help="The table, one row a design (.csv, .json, .parquet).")
-@click.option("--resume", is_flag=True, help="Go on with an interrupted study; nothing is computed twice.")
-@click.option("--force", is_flag=True, help="Replace what is there.")
-@click.option("--yes", is_flag=True, help="Confirm more than 100,000 designs.")
-@click.option("--jobs", type=int, metavar="N", help="Processes. Default: 1, all cores for large studies.")
-@click.option("--backend", metavar="dask://HOST:PORT", help="Compute on a Dask cluster.")
+@study_options
 @picture_options
 @click.option("--tornado", "tornado_path", metavar="FILE", help="Draw what matters: each field (those that vary, or all that count) 20 % up and down.")
 @click.option("--target", metavar="LATENCY", help="What would it take? The smallest change of each of these fields that reaches it: --target '2 ms'.")

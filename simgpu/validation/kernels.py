@@ -22,7 +22,7 @@ from simgpu.kernels.kernel import Access, Kernel, KernelGraph, Work
 from simgpu.precision import Math, unit_for
 from simgpu.validation.method import GRAPH_REPLAY, METHODS, known_floor_s
 from simgpu.validation.score import Floats, Group, Skipped
-from simgpu.validation.table import Row, Table, read_table
+from simgpu.validation.table import Row, Table
 
 if TYPE_CHECKING:
     from simgpu.arch.spec import GPU
@@ -147,18 +147,6 @@ def launch(
     if distances is None:
         distances = [sum(reads) + sum(writes) if footprint is None else footprint] * len(reads)
     return Launch(kernel=kernel, distances=tuple(distances), cycled=cycled)
-
-
-def load_cases(path: Path | str) -> Cases:
-    """The rows of a CSV of measured kernels; which table it is follows from its columns.
-
-    Raises:
-        DataError: No known table, or a cell that makes no sense; file, row and column are named.
-    """
-    from simgpu.validation.formats import recognise
-
-    table = read_table(Path(path))
-    return collect(table, recognise(table).read)
 
 
 def collect(table: Table, read: Callable[[Row], Case | Skipped]) -> Cases:

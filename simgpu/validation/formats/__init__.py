@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from simgpu.errors import DataError, did_you_mean
 from simgpu.validation.formats import aiconfigurator, convnetbench, deepbench, llmcompass, measure, neusight
 from simgpu.validation.formats.build import skip
-from simgpu.validation.kernels import Case
+from simgpu.validation.kernels import Case, Cases, collect
 from simgpu.validation.score import Skipped
-from simgpu.validation.table import Row, Table
+from simgpu.validation.table import Row, Table, read_table
 
 # Columns any table may carry beside its own: where the row comes from and what the machine was doing.
 COMMON_COLUMNS = frozenset(
@@ -166,3 +167,13 @@ def recognise(table: Table) -> Format:
         f"{table.path}: row {table.header_row}: columns of no known table of kernels; nearest is '{nearest.name}', "
         f"where {', '.join(missing)} would be missing{hint}"
     )
+
+
+def load_cases(path: Path | str) -> Cases:
+    """The rows of a CSV of measured kernels; which table it is follows from its columns.
+
+    Raises:
+        DataError: No known table, or a cell that makes no sense; file, row and column are named.
+    """
+    table = read_table(Path(path))
+    return collect(table, recognise(table).read)

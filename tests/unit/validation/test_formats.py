@@ -12,8 +12,9 @@ from simgpu.arch.loader import load_gpu
 from simgpu.cost.model import CostModel
 from simgpu.errors import DataError
 from simgpu.kernels.kernel import Collective, Conv, FusedAttention, Gemm, Recurrent, Rows, Stream
+from simgpu.validation.formats import load_cases
 from simgpu.validation.formats.experts import expert_loads
-from simgpu.validation.kernels import Case, case_graph, load_cases, on_units_of, price_cases
+from simgpu.validation.kernels import Case, case_graph, on_units_of, price_cases
 
 Write = Callable[..., Path]
 
