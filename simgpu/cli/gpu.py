@@ -7,7 +7,7 @@ import json
 import click
 
 from simgpu.arch.loader import load_gpu, parse_settings
-from simgpu.cli.run import page_width
+from simgpu.cli.terminal import page_width
 from simgpu.report.spec_sheet import format_gpu, gpu_to_dict
 
 

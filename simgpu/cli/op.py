@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import click
 
-from simgpu.cli.run import page_width
+from simgpu.cli.terminal import page_width
 from simgpu.errors import OptionError
 
 

@@ -8,7 +8,7 @@ import click
 
 from simgpu.cli.options import model_arguments, model_options
 from simgpu.cli.pictures import check_pictures, save_picture, theme_option
-from simgpu.cli.run import page_width
+from simgpu.cli.terminal import page_width
 from simgpu.errors import OptionError
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import sys
 import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from simgpu.cli.options import NAMED, model_arguments, model_options
-from simgpu.cli.options import parse_params as parse_params
-from simgpu.cli.options import parse_shapes as parse_shapes
 from simgpu.cli.pictures import check_pictures, draw_run, named_paths, run_picture_options, run_picture_paths
+from simgpu.cli.terminal import page_width
 from simgpu.errors import OptionError, did_you_mean
 from simgpu.report.records import UTILIZATION
 
@@ -129,11 +125,6 @@ def command(
     from simgpu.report.table import format_report
 
     click.echo(format_report(report, width=page_width(), top=top), nl=False)
-
-
-def page_width() -> int:
-    """Columns to write: those of the terminal, 100 where there is none. COLUMNS overrides."""
-    return shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() or "COLUMNS" in os.environ else 100
 
 
 def _simulated(*, model: str, gpu: str, streams: int, mode: str, optimizer: str | None, **options: Any) -> Report:

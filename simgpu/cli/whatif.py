@@ -11,8 +11,8 @@ import click
 from simgpu.cli.options import model_arguments, model_options, study_options
 from simgpu.cli.pictures import check_pictures, save_picture
 from simgpu.cli.progress import Progress
-from simgpu.cli.run import page_width
 from simgpu.cli.study_pictures import DRAWN, check_drawable, draw, picture_options, picture_paths
+from simgpu.cli.terminal import page_width
 from simgpu.errors import OptionError
 
 

@@ -178,7 +178,7 @@ class Graph:
 
     @cached_property
     def digraph(self) -> nx.DiGraph[str]:
-        """The ops as nodes (by name, attribute `op`), an edge for each tensor from maker to reader (attribute `tensor`)."""
+        """The ops as nodes (by name, attribute `op`), an edge from maker to reader (attribute `tensor`; the last one of several)."""
         import networkx as nx
 
         graph: nx.DiGraph[str] = nx.DiGraph(name=self.name)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simgpu.api import batch_of, load_gpu, load_model
+from simgpu.api import batch_of, load_model
 from simgpu.arch.loader import override_gpu
 from simgpu.arch.spec import GPU
 from simgpu.cost.machine import machine
@@ -139,12 +139,6 @@ def workload(
         flop=float(sum(k.flop for k in kernels.kernels)),
         memory_bytes=footprint(prepared, kernels, capacity_bytes=float(gpu.dram.capacity_bytes)).peak_bytes,
     )
-
-
-def gpu_named(gpu: str | os.PathLike[str] | GPU, settings: Mapping[str, Any] | None = None) -> GPU:
-    """A record, changed as `--set` says."""
-    found = gpu if isinstance(gpu, GPU) else load_gpu(gpu)
-    return override_gpu(found, settings) if settings else found
 
 
 def with_designs(gpu: GPU, fields: Mapping[str, NDArray[Any]]) -> GPU:

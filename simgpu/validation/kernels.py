@@ -81,6 +81,7 @@ class Case:
 
     @property
     def group(self) -> Group:
+        """The line of the error table that it belongs to."""
         return Group(self.source, self.family, self.gpu, self.dtype, self.mode, self.trust)
 
     @property
@@ -99,15 +100,8 @@ class Cases:
     def __len__(self) -> int:
         return len(self.cases)
 
-    @property
-    def measured_s(self) -> Floats:
-        return np.array([case.measured_s for case in self.cases])
-
-    def column(self, name: str) -> NDArray[np.str_]:
-        """An attribute of all cases as an array: "family", "gpu", "mode", …"""
-        return np.array([getattr(case, name) for case in self.cases])
-
     def by_gpu(self) -> Mapping[str, Cases]:
+        """GPU → its rows."""
         result: dict[str, list[Case]] = defaultdict(list)
         for case in self.cases:
             result[case.gpu].append(case)

@@ -37,6 +37,7 @@ class Method:
     host_share: Mapping[str, float]
 
     def share(self, op_class: str) -> float:
+        """Share of the floor that passes before the first kernel of that class of operation starts."""
         return self.host_share.get(op_class, self.host_share["*"])
 
 

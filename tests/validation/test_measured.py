@@ -1,7 +1,7 @@
 """Predictions against measurements that others published: errors are bounded, and far below the plain roofline's.
 
-The table is printed by `simgpu validate`. Bounds lie a little above what the shipped calibration reaches: they say when
-a change makes the model worse.
+The table is printed by `simgpu validate`. Bounds of kernels lie a little above what the shipped calibration reaches: they say
+when a change makes the model worse. Those of whole networks are what the first release promises.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ BARS: list[tuple[str, str, dict[str, tuple[str, ...]], float]] = [
     ("llmcompass", "layernorm", {"mode": ("fwd",)}, 8.7),
     ("llmcompass", "gelu", {"mode": ("fwd",)}, 5.5),
 ]
-# The whole networks that issue of the first release names: Titan X of two generations, V100 and T4, and NeuSight's labels.
+# Whole networks on Titan X of two generations, V100 and T4, and those of NeuSight.
 MODEL_FILES = ("cnn_benchmarks_jcjohnson", "nvidia_dle", "neusight_e2e_predictions")
 MODEL_MEDIAN_BOUND = 30
 MODEL_BOUNDS = {"cnn_benchmarks": 30, "nvidia_dle": 30, "neusight": 12}
