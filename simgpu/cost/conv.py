@@ -24,8 +24,6 @@ Alternative = tuple[Parts, Values, list[str]]  # parts, where it applies, names;
 
 # Non-fused Winograd: filter size and outputs a tile along one axis, as cuDNN's kernels are named (winograd_..._9x9_5x5 for 5x5).
 _WINOGRAD_SIZES = ((3, 4), (5, 5))
-# Time of a transform pass of 9x9 tiles over one of 6x6 tiles that moves as many bytes: more additions an element, no room in registers.
-_LARGE_TRANSFORM = 3.0  # measured: the 5x5 rows of DeepBench on P100, V100 and T4, 16 x 512 x 14 x 14 and 16 x 832 x 7 x 7
 # None of the 50 rows of NeuSight whose transformed images take more runs this algorithm, nor do the 5x5 convolutions of RepVGG
 # (arXiv:2101.03697, table 1: 2.9 GiB); its 3x3 ones do (1.7 GiB). Offsets of 32 bits would explain it.
 _ADDRESSABLE_BYTES = 2.0**31
@@ -285,7 +283,9 @@ def _winograd_non_fused(t: SimpleNamespace, m: Machine, direction: str, taps: in
         passes = [moved_s(source + v_bytes), moved_s(o_bytes + result)]
         slowness = f.filter_transform_slowness
     filters_s, filters_dram = moved_s(w_bytes + u_bytes)
-    transforms_s = (sum((p[0] for p in passes), np.float64(0.0)) + filters_s * slowness) / f.transform_efficiency * (_LARGE_TRANSFORM if taps == 5 else 1.0)
+    transforms_s = (sum((p[0] for p in passes), np.float64(0.0)) + filters_s * slowness) / f.transform_efficiency
+    if taps == 5:
+        transforms_s = transforms_s * f.large_transform_slowness
     gemm_s, gemm_dram = moved_s(v_bytes + u_bytes + o_bytes)
     parts = replace(
         parts,

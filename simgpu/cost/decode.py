@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from simgpu.cost.catalogue import WARPGROUP_GENERATIONS
 from simgpu.cost.gemm import energy_per_flop_ratio
 from simgpu.cost.machine import Machine
 from simgpu.cost.memory import l2_s, missed_bytes, stream_s
@@ -32,10 +31,6 @@ _SPLIT_KEYS = 128.0  # fewest keys worth a CTA of their own
 _WAVES = 8.0  # grouped: CTAs an SM gets, one after another, before splitting stops
 _SPLIT_LIMIT = 8.0  # grouped: at most √(8 n) of n possible splits, else adding the parts up dominates
 _TILE_ROWS = 64.0  # wide: query rows of a CTA; the results of 64 rows of 512 numbers fill half of an SM's registers
-# Wide: share of the tensor-core peak in the steps. Hopper: 80 % of the peak at the clock that the power limit leaves
-# (FlashMLA's deep dive). Before it: a CTA that has an SM to itself gets 0.41 of the SM's peak on A100 and 0.70 on L40S
-# (one sequence, 65,536 keys, 64 heads: 7.8 and 5.1 ms; aiconfigurator-core 0.12, generation_mla of TensorRT-LLM 1.0).
-_WIDE_WARPGROUP_EFFICIENCY, _WIDE_EFFICIENCY = 0.8, 0.5
 _PARTIAL_BYTES = 4.0  # results that are added up are fp32
 
 
@@ -99,8 +94,7 @@ def price_wide(t: SimpleNamespace, m: Machine) -> Parts:
     ctas = np.where(splits, np.minimum(blocks, np.maximum(base, m.num_sms)), base)
     steps = np.where(splits, _waves(blocks, m.num_sms), _waves(base, m.num_sms) * blocks / base)
     flop = blocks * 2.0 * _TILE_ROWS * _STEP_KEYS * (t.head_dim + t.v_head_dim)  # a tile is multiplied whole
-    efficiency = _WIDE_WARPGROUP_EFFICIENCY if m.generation in WARPGROUP_GENERATIONS else _WIDE_EFFICIENCY
-    step_s = np.maximum(flop / blocks / (m.flop_per_clk(t.dtype, t.pipe) * efficiency), f.decode_step_clk) / m.clock_hz
+    step_s = np.maximum(flop / blocks / (m.flop_per_clk(t.dtype, t.pipe) * f.decode_wide_efficiency), f.decode_step_clk) / m.clock_hz
     partial_bytes = np.where(ctas > base, ctas * _TILE_ROWS * t.v_head_dim * _PARTIAL_BYTES, 0.0)
     missed, written = missed_bytes(t, m)
     # Queries come and results go while a CTA has nothing to multiply; partial results are written and read again.
