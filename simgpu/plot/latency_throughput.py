@@ -11,8 +11,8 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from simgpu.plot.labels import Label, LabelLayer, Obstacle
-from simgpu.plot.quantities import log_if_wide, scaled
-from simgpu.plot.style import DASHES, MARKERS, dress, headline, new_axes
+from simgpu.plot.quantities import log_if_wide, name_of, said, scaled
+from simgpu.plot.style import MARKERS, dress, headline, new_axes
 from simgpu.report.palette import Theme
 
 if TYPE_CHECKING:
@@ -73,8 +73,6 @@ def curves_of_columns(columns: Mapping[str, NDArray[Any]], series: Sequence[str]
 
 
 def _said(column: str, value: Any) -> str:
-    from simgpu.plot.quantities import name_of, said
-
     return value if isinstance(value, str) else f"{name_of(column)} {said(column, value)}"
 
 
@@ -86,13 +84,14 @@ def plot_latency_throughput(
     A hollow point does not fit the GPU's memory.
 
     Args:
-        runs: Reports, or curves that `curves_of_columns` makes of a sweep's table; the first eight are drawn.
+        runs: Reports, or curves that `curves_of_columns` makes of a sweep's table; of more than eight the first are drawn, and it says so.
         subtitle: What is the same for all; from the reports if empty.
         unit: Of the throughput: tokens/s where a run is one token of each sample.
     """
     reports = [run for run in runs if not isinstance(run, Curve)]
-    curves = (curves_of_reports(reports) if reports else tuple(run for run in runs if isinstance(run, Curve)))[:_CURVES]
-    assert curves, "nothing to draw"
+    found = curves_of_reports(reports) if reports else tuple(run for run in runs if isinstance(run, Curve))
+    assert found, "nothing to draw"
+    curves = found[:_CURVES]
     if reports:
         same = [{r.model for r in reports}, {r.gpu.name for r in reports}, {r.dtype for r in reports}, {r.runtime.name for r in reports}]
         subtitle = subtitle or " · ".join(next(iter(words)) for words in same if len(words) == 1)
@@ -112,7 +111,7 @@ def plot_latency_throughput(
     for i, curve in enumerate(curves):
         color, marker = colours.series[i % len(colours.series)], MARKERS[i % len(MARKERS)]
         x, y = curve.latency_s * per_second, curve.throughput_per_s
-        ax.plot(x, y, color=color, linewidth=1.6, linestyle=DASHES[i // len(colours.series) % len(DASHES)], zorder=3)
+        ax.plot(x, y, color=color, linewidth=1.6, zorder=3)
         ax.plot(x[curve.fits], y[curve.fits], marker, color=color, markersize=2 * _RADIUS_POINTS, markeredgecolor=colours.background, zorder=4)
         hollow = ~curve.fits
         ax.plot(x[hollow], y[hollow], marker, color=color, markersize=2 * _RADIUS_POINTS, markerfacecolor=colours.background, zorder=4)
@@ -133,7 +132,9 @@ def plot_latency_throughput(
         if getattr(ax, f"get_{axis}scale")() == "linear":
             getattr(ax, f"set_{axis}lim")(0, None)
     ax.margins(0.08)
+    left_out = f"the first {len(curves)} of {len(found)} curves" if len(found) > len(curves) else ""
+    notes = [note for note in (subtitle, "numbers: the batch", left_out) if note]
     ax.set_xlabel(xlabel, fontsize=9.5)
     ax.set_ylabel(f"throughput [{unit}]", fontsize=9.5)
-    headline(ax, "Throughput against latency, by batch", f"{subtitle} · numbers: the batch" if subtitle else "numbers: the batch", colours, legend=legend)
+    headline(ax, "Throughput against latency, by batch", " · ".join(notes), colours, legend=legend)
     return ax

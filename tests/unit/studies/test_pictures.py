@@ -155,6 +155,12 @@ def test_throughput_over_latency_of_reports():
     assert whole.name == "fp32" and whole.fits.all()
 
 
+def test_of_more_curves_than_colours_the_picture_says_how_many_it_shows():
+    reports = [dataclasses.replace(three_kernels(), model=f"net {i}", batch=1) for i in range(9)]
+    ax = plot.plot_latency_throughput(reports)
+    assert any("the first 8 of 9 curves" in text.get_text() for text, _ in written(ax))
+
+
 def test_lines_of_equal_value_run_where_the_table_has_it():
     x, y = ("sm.count", np.array([10.0, 20.0, 40.0])), ("sm.max_blocks", np.array([1.0, 2.0]))
     ax = plot.plot_iso(x, y, "latency_s", {"": np.array([[1.0, 2, 4], [1, 2, 4]])}, levels=[3.0, 1.5])
