@@ -14,6 +14,8 @@ from simgpu.cost.parts import Parts
 
 Values = Any
 
+_FLOP_PER_ELEMENT = 5.0  # softmax: compare, subtract, exponential, add, divide; norms and reductions do about as many
+
 
 def _row_kernel(t: SimpleNamespace) -> tuple[Values, Values, Values, Values, Values]:
     """How the library walks a row: threads a block, rows a block, passes over memory, loads in a chain a pass, reductions.
@@ -86,8 +88,8 @@ def price_rows(t: SimpleNamespace, m: Machine) -> Parts:
         l2_s=l2_s(l2_bytes, np.minimum(rows, m.num_sms), m),
         dram_s=stream_s(dram_bytes * walk, m),
         latency_s=f.rows_fixed_s,
-        executed_flop=t.rows * t.cols * 5.0,
-        energy_flop=t.rows * t.cols * 5.0 * passes,
+        executed_flop=t.rows * t.cols * _FLOP_PER_ELEMENT,
+        energy_flop=t.rows * t.cols * _FLOP_PER_ELEMENT * passes,
         dram_bytes=dram_bytes * walk,
         l2_bytes=l2_bytes,
         ctas=np.ceil(rows / rows_per_block),
