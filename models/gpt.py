@@ -30,6 +30,7 @@ def gpt2(
     layers: int = 12,
     heads: int = 12,
     vocab: int = 50257,
+    dropout: float = 0.0,
 ) -> Graph:
     """Radford et al., "Language models are unsupervised multitask learners", 2019, table 2.
 
@@ -42,6 +43,7 @@ def gpt2(
         seq_len: Tokens that go in; logits come out for all of them.
         past_len: Tokens before them whose keys and values are cached.
         decode: One new token after a cache of the whole context but one: seq_len = 1, past_len = seq_len - 1.
+        dropout: Share that training drops of the embeddings, the attention weights and each block's two results; 0.1 at Hugging Face.
     """
     positions = max(seq_len + past_len, 2048 if name.startswith("gpt3") else 1024)
     if decode:
@@ -53,15 +55,16 @@ def gpt2(
     with b.scope("transformer"):
         words = b.embedding(ids, vocab, hidden, name="wte")
         x = b.add(words, b.embedding(b.constant("position_ids", (1, seq_len), dtype="int64"), positions, hidden, name="wpe"))
+        x = b.dropout(x, dropout, name="drop")
         for i in range(layers):
             with b.scope(f"h.{i}"):
-                x = _block(b, x, heads, past_len)
+                x = _block(b, x, heads, past_len, dropout)
         x = b.layer_norm(x, name="ln_f")
         table = b.weight("wte.weight", (vocab, hidden))
     return b.build(b.linear(x, vocab, bias=False, tied=table, name="lm_head"))
 
 
-def _block(b: Builder, x: Tensor, heads: int, past_len: int) -> Tensor:
+def _block(b: Builder, x: Tensor, heads: int, past_len: int, dropout: float) -> Tensor:
     batch, _, hidden = x.shape
     y = b.layer_norm(x, name="ln_1")
     with b.scope("attn"):
@@ -70,9 +73,10 @@ def _block(b: Builder, x: Tensor, heads: int, past_len: int) -> Tensor:
             cache = (batch, heads, past_len, hidden // heads)
             k = b.concat([b.state(b.path("past_key"), cache), k], axis=2)
             v = b.concat([b.state(b.path("past_value"), cache), v], axis=2)
-        y = b.merge_heads(b.attention(q, k, v, causal=True))
-        x = b.add(b.linear(y, hidden, name="c_proj"), x)
+        y = b.merge_heads(b.attention(q, k, v, causal=True, dropout=dropout))
+        x = b.add(b.dropout(b.linear(y, hidden, name="c_proj"), dropout), x)
     y = b.layer_norm(x, name="ln_2")
     with b.scope("mlp"):
         y = b.linear(b.gelu_new(b.linear(y, 4 * hidden, name="c_fc")), hidden, name="c_proj")
+        y = b.dropout(y, dropout)
     return b.add(x, y)

@@ -287,6 +287,7 @@ class Builder(BuilderCore):
         window: int = 0,
         scale: float | None = None,
         mask: Tensor | None = None,
+        dropout: float = 0.0,
         name: str = "attention",
     ) -> Tensor:
         """softmax(q kᵀ · scale) v in one op: q (B, Hq, Sq, D), k (B, Hkv, Skv, D), v (B, Hkv, Skv, Dv) → (B, Hq, Sq, Dv).
@@ -294,10 +295,16 @@ class Builder(BuilderCore):
         Args:
             window: Keys each query may look back at; 0 = all.
             scale: Factor on the scores; None = 1 / √D.
+            dropout: Share of the weights that training drops.
         """
         masks = (mask,) if mask is not None else ()
         factor = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
-        return self.op("Attention", q, k, v, *masks, name=name, is_causal=int(causal), window=window, scale=factor)
+        dropped = {"dropout": dropout} if dropout else {}
+        return self.op("Attention", q, k, v, *masks, name=name, is_causal=int(causal), window=window, scale=factor, **dropped)
+
+    def dropout(self, x: Tensor, ratio: float = 0.0, *, name: str = "dropout") -> Tensor:
+        """A tensor of which training drops a share; it does nothing at inference, and is x itself where the share is 0."""
+        return self.op("Dropout", x, name=name, ratio=ratio) if ratio else x
 
     def split_heads(self, x: Tensor, heads: int, *, name: str = "split_heads") -> Tensor:
         """(B, S, heads · D) → (B, heads, S, D): two views."""
@@ -353,11 +360,6 @@ class Builder(BuilderCore):
         with self.scope(name):
             y = self.transpose(self.reshape(x, (n, groups, c // groups, h, w)), (0, 2, 1, 3, 4))
             return self.reshape(y, x.shape)
-
-    def dropout(self, x: Tensor) -> Tensor:
-        """The tensor itself: dropout does nothing at inference."""
-        return x
-
 
 def round_channels(channels: float, divisor: int = 8) -> int:
     """The nearest multiple of the divisor, never more than a tenth below.

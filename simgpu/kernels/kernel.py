@@ -356,6 +356,9 @@ def columns(kernels: Sequence[Kernel], distances: Sequence[tuple[float, ...]]) -
     return table
 
 
+_BLOCK = 128  # slots of time summed up together
+
+
 def reuse_distances(kernels: Sequence[Kernel]) -> list[tuple[float, ...]]:
     """For each kernel and operand read: bytes of distinct tensors touched since that tensor was last touched, itself included.
 
@@ -367,45 +370,38 @@ def reuse_distances(kernels: Sequence[Kernel]) -> list[tuple[float, ...]]:
     """
     last: dict[str, int] = {}  # tensor → time slot of its last touch
     largely: dict[str, tuple[int, float]] = {}  # tensor → slot and bytes of the last touch that was no small part of it
-    total_slots = sum(len(k.reads) + len(k.writes) for k in kernels) + 1
-    tree = [0.0] * (total_slots + 1)
+    num_slots = sum(len(k.reads) + len(k.writes) for k in kernels)
+    slots = [0.0] * num_slots  # bytes of the tensor last touched then
+    blocks = [0.0] * (num_slots // _BLOCK + 1)  # their sums, so that few numbers are added up for one distance
     held: dict[str, float] = {}
 
-    def add(i: int, value: float) -> None:
-        i += 1
-        while i <= total_slots:
-            tree[i] += value
-            i += i & -i
-
-    def prefix(i: int) -> float:  # slots 0 … i
-        result, i = 0.0, i + 1
-        while i > 0:
-            result += tree[i]
-            i -= i & -i
-        return result
+    def since(seen: int) -> float:
+        """Bytes touched after a slot."""
+        block = seen // _BLOCK
+        return sum(slots[seen + 1 : (block + 1) * _BLOCK]) + sum(blocks[block + 1 :])
 
     def distance(access: Access) -> float:
         seen, size = last.get(access.tensor), held.get(access.tensor, 0.0)
         if seen is None or access.bytes <= 2 * size:
-            return float("inf") if seen is None else total - prefix(seen) + size
+            return float("inf") if seen is None else since(seen) + size
         seen, known = largely[access.tensor]
-        return total - prefix(seen) + access.bytes - size if access.bytes <= 2 * known else float("inf")
+        return since(seen) + access.bytes - size if access.bytes <= 2 * known else float("inf")
 
     result: list[tuple[float, ...]] = []
-    slot, total = 0, 0.0
+    slot = 0
     for kernel in kernels:
         row = [distance(access) for access in kernel.reads]
         for access in (*kernel.reads, *kernel.writes):
             seen = last.get(access.tensor)
             if seen is not None:
-                add(seen, -held[access.tensor])
-                total -= held[access.tensor]
+                slots[seen] = 0.0
+                blocks[seen // _BLOCK] -= held[access.tensor]
             last[access.tensor] = slot
             held[access.tensor] = access.bytes
             if 2 * access.bytes >= largely.get(access.tensor, (0, 0.0))[1]:
                 largely[access.tensor] = slot, access.bytes
-            add(slot, access.bytes)
-            total += access.bytes
+            slots[slot] = access.bytes
+            blocks[slot // _BLOCK] += access.bytes
             slot += 1
         result.append(tuple(row))
     return result

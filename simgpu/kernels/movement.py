@@ -7,6 +7,10 @@ from simgpu.kernels.context import Layout, Lowering, Strides, contiguous_strides
 from simgpu.kernels.kernel import Access, Stream
 from simgpu.kernels.views import reshaped_strides
 
+# Philox with 10 rounds of about 10 instructions makes four random numbers at once; comparing, scaling and packing come on top.
+# Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011; PyTorch aten/src/ATen/native/cuda/Dropout.cu.
+_DROPOUT_INSTRUCTIONS = 30.0
+
 # ---- views
 
 
@@ -37,7 +41,18 @@ def reshape(low: Lowering, op: Op) -> None:
     low.place(out.name, Layout(buffer.tensor))
 
 
-@rule("Identity", "Dropout")
+@rule("Dropout")
+def dropout(low: Lowering, op: Op) -> None:
+    """In training, a kernel that draws random numbers, drops what they say and keeps a byte for each element; else a view."""
+    if not op.attrs.get("training_mode"):
+        identity(low, op)
+        return
+    x = low.input(op, 0)
+    work = Stream(elements=x.elements, instructions=_DROPOUT_INSTRUCTIONS, itemsize=low.itemsize(x))
+    low.emit(op, work, label="dropout", reads=(low.contiguous(op, x.name),), writes=[low.access(t) for t in op.outputs if t])
+
+
+@rule("Identity")
 def identity(low: Lowering, op: Op) -> None:
     source = op.inputs[0]
     low.place(op.outputs[0], low.layout(source))

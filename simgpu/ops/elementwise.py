@@ -122,7 +122,11 @@ def identity(call: Call) -> Sequence[Spec]:
     return same(call)
 
 
-@rule("Dropout", view=always)
+def _is_idle(call: Call, outs: tuple[Tensor, ...], graph: Graph) -> bool:
+    return not call.attr("training_mode", 0)
+
+
+@rule("Dropout", view=_is_idle)
 def dropout(call: Call) -> Sequence[Spec]:
     """Does nothing at inference."""
     return (call.shape(0), call.dtype(0)), (call.shape(0), "bool")

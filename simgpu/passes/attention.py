@@ -167,6 +167,8 @@ class _Parts:
         elif (op.attrs.get("is_causal") or window) and q_len > 1:
             scores = self._add("Add", (scores, self._constant("causal_mask", (q_len, kv_len))), "mask", square)
         weights = self._add("Softmax", (scores,), "softmax", square, axis=-1)
+        if op.attrs.get("training_mode"):
+            weights = self._add("Dropout", (weights,), "dropout", square, ratio=op.attrs["dropout"], training_mode=1)
         self._add("MatMul", (weights, v), "values", (batch, heads, q_len, v_size), flop=total * (1 - share), output=op.outputs[0])
 
     def _constant(self, name: str, shape: tuple[int, ...]) -> str:

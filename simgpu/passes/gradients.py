@@ -311,7 +311,14 @@ def view(b: Backward, op: Op, dy: tuple[str, ...]) -> None:
     b.give(op.inputs[0], b.add("Reshape", dy, shape=shape))
 
 
-@gradient("Identity", "Dropout")
+@gradient("Dropout")
+def dropout(b: Backward, op: Op, dy: tuple[str, ...]) -> None:
+    """The same elements are dropped again."""
+    mask = op.outputs[1:2] if op.attrs.get("training_mode") else ()
+    b.give(op.inputs[0], b.add("PointwiseGrad", (dy[0], *mask), flop=0.0, attrs={"of": "Dropout"}) if mask else dy[0])
+
+
+@gradient("Identity")
 def identity(b: Backward, op: Op, dy: tuple[str, ...]) -> None:
     b.give(op.inputs[0], dy[0])
 

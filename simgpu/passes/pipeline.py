@@ -15,7 +15,7 @@ from simgpu.passes.expand import expand_composites
 from simgpu.passes.fusion import fuse
 from simgpu.passes.precision_policy import assign_precision
 from simgpu.passes.qdq import fold_dequantize
-from simgpu.passes.training import training_step
+from simgpu.passes.training import keep_dropout, training_step
 from simgpu.precision import Precision, precision_assumptions
 from simgpu.precision import precision as precision_named
 from simgpu.runtime import Runtime
@@ -47,11 +47,11 @@ def prepare(
     """
     policy = precision_named(precision) if isinstance(precision, str) else precision
     stack = runtime_named(runtime) if isinstance(runtime, str) else runtime
-    fused = _fused_attention(gpu, stack, attention)
+    fused = attention_kind(gpu, stack, attention) == "fused"
     if training and (policy.weights or stack.fuses_epilogues):
         what = f"dtype {policy.name}" if policy.weights else f"runtime {stack.name}"
         raise OptionError(f"{what} runs inference only; train with fp32, tf32, bf16, fp16 or amp on eager, graph or compiled")
-    graph = lift_composites(cleanup(graph))
+    graph = lift_composites(cleanup(keep_dropout(graph) if training else graph))
     graph = share_key_heads(fuse_attention(graph)) if fused else decompose_attention(graph)
     graph = fold_dequantize(graph, stack)
     graph = assign_precision(graph, policy=policy, runtime=stack)
@@ -68,16 +68,15 @@ def prepare(
     return graph.with_(assumptions=tuple(dict.fromkeys((*graph.assumptions, *precision_assumptions(policy, gpu)))))
 
 
-def _fused_attention(gpu: GPU, runtime: Runtime, wanted: str | None) -> bool:
-    """Whether attention is one kernel: from Volta on (flash attention from Ampere on, memory-efficient attention before).
+def attention_kind(gpu: GPU, runtime: Runtime | str, wanted: str | None) -> str:
+    """How attention runs: "fused", one kernel, from Volta on (flash attention from Ampere on, memory-efficient attention before), else "math".
 
     Source: PyTorch documentation of `scaled_dot_product_attention`.
     """
     if wanted is not None and wanted not in ATTENTION:
         raise OptionError(f"unknown attention '{wanted}', expected one of {', '.join(ATTENTION)}{did_you_mean(wanted, ATTENTION)}")
-    if wanted is not None:
-        return wanted == "fused"
-    return runtime.fused_attention and gpu.compute_capability >= (7, 0)
+    stack = runtime_named(runtime) if isinstance(runtime, str) else runtime
+    return wanted or ("fused" if stack.fused_attention and gpu.compute_capability >= (7, 0) else "math")
 
 
 def check(graph: Graph) -> None:

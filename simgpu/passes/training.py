@@ -34,11 +34,13 @@ def training_step(graph: Graph, *, optimizer: str = "sgd", of_inputs: bool = Fal
     if optimizer not in OPTIMIZERS:
         raise OptionError(f"unknown optimizer '{optimizer}', expected one of {', '.join(OPTIMIZERS)}{did_you_mean(optimizer, OPTIMIZERS)}")
     ops = [with_attrs(op, training_mode=1) if op.type == "BatchNormalization" else op for op in graph.ops]
-    backward = Backward(graph.with_(ops=ops), of_inputs=of_inputs)
+    backward = Backward(_with_masks(graph.with_(ops=ops)), of_inputs=of_inputs)
     backward.run()
     backward.update(optimizer)
     update = "no optimizer" if optimizer == NO_OPTIMIZER else f"{optimizer} with multi-tensor kernels"
-    notes = [f"training: cross entropy on '{graph.outputs[0]}', gradients as autograd runs them, {update}; dropout is left out"]
+    notes = [f"training: cross entropy on '{graph.outputs[0]}', gradients as autograd runs them, {update}"]
+    if not any(op.attrs.get("training_mode") for op in graph.ops if op.type in ("Dropout", "Attention")):
+        notes[0] += "; no dropout"
     if backward.stopped:
         notes.append(f"training: no gradient is known for {', '.join(sorted(backward.stopped))}; nothing flows back through them")
     return Graph(
@@ -49,6 +51,27 @@ def training_step(graph: Graph, *, optimizer: str = "sgd", of_inputs: bool = Fal
         outputs=backward.outputs,
         assumptions=(*graph.assumptions, *notes),
     )
+
+
+def keep_dropout(graph: Graph) -> Graph:
+    """The graph with every dropout at work: what drops a share above 0, by itself or within attention."""
+    shares = {"Dropout": "ratio", "Attention": "dropout"}
+    if not any(op.type in shares and op.attrs.get(shares[op.type]) for op in graph.ops):
+        return graph
+    return graph.with_(ops=[with_attrs(op, training_mode=1) if op.attrs.get(shares.get(op.type, "")) else op for op in graph.ops])
+
+
+def _with_masks(graph: Graph) -> Graph:
+    """The graph with what each dropout drops as its second result."""
+    tensors = dict(graph.tensors)
+    ops = []
+    for op in graph.ops:
+        if op.type == "Dropout" and op.attrs.get("training_mode"):
+            mask = f"{op.outputs[0]}:mask"
+            tensors[mask] = Tensor(name=mask, shape=graph[op.outputs[0]].shape, dtype="bool", kind=ACTIVATION)
+            op = op.with_(outputs=(op.outputs[0], mask))
+        ops.append(op)
+    return graph if len(tensors) == len(graph.tensors) else graph.with_(ops=ops, tensors=tensors)
 
 
 class Backward:

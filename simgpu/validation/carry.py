@@ -2,6 +2,7 @@
 
 Of each table only the columns that are read or tell where a row comes from are kept, and of each group of rows (same
 GPU, number format, pass and split) at most `LIMIT`, evenly spread over their times, the shortest and longest among them.
+`without` in the manifest names columns and the regular expressions of what is not carried.
 Where each table is from, its licence and how it was measured stands in `data/MANIFEST.json`; the numbers of rows there
 are written anew.
 """
@@ -12,9 +13,10 @@ import csv
 import gzip
 import io
 import json
+import re
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from simgpu.errors import DataError
@@ -44,12 +46,19 @@ def thin(times: Sequence[float], limit: int) -> list[int]:
     return sorted(order[round(i * (len(order) - 1) / (limit - 1))] for i in range(limit))
 
 
-def carried_rows(table: Table, limit: int) -> list[tuple[str, ...]]:
-    """The rows of a table that are carried."""
+def carried_rows(table: Table, limit: int, without: Mapping[str, str]) -> list[tuple[str, ...]]:
+    """The rows of a table that are carried.
+
+    Args:
+        without: Column → regular expression of the cells whose rows are not.
+    """
+    refused = [(table.header.index(column), re.compile(pattern)) for column, pattern in without.items()]
     time = next((c for c in ("time_ms", "latency_ms", "measured_ms") if c in table.header), "")
     keys = [table.header.index(c) for c in _GROUP if c in table.header]
     groups: dict[tuple[str, ...], list[tuple[int, tuple[str, ...]]]] = defaultdict(list)
     for number, cells in table.lines:
+        if any(pattern.search(cells[i]) for i, pattern in refused):
+            continue
         groups[tuple(cells[i] for i in keys)].append((number, cells))
     kept: list[tuple[int, tuple[str, ...]]] = []
     for lines in groups.values():
@@ -82,7 +91,7 @@ def carry(folder: Path, manifest_path: Path = DATA / "MANIFEST.json") -> None:
         table = read_table(found[0])
         extra = {c for word, columns in _NEEDED.items() if word in name or word in found[0].parts for c in columns}
         columns = [i for i, c in enumerate(table.header) if c not in _DROPPED or c in extra]
-        rows = carried_rows(table, LIMIT)
+        rows = carried_rows(table, LIMIT, entry.get("without", {}))
         write_gz(manifest_path.parent / f"{name}.csv.gz", [table.header[i] for i in columns], ([cells[i] for i in columns] for cells in rows))
         entry["rows"], entry["rows_published_here"] = len(rows), len(table)
     manifest_path.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

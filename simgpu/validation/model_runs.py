@@ -27,15 +27,19 @@ from simgpu.errors import SimgpuError
 from simgpu.frontends.config import is_config_name
 from simgpu.frontends.load import load_model
 from simgpu.frontends.zoo import zoo_has
+from simgpu.graph.ir import Graph
 from simgpu.kernels.kernel import KernelGraph
 from simgpu.kernels.lower import lower
-from simgpu.passes.pipeline import prepare
+from simgpu.passes.pipeline import attention_kind, prepare
+from simgpu.precision import Precision, unit_for
+from simgpu.precision import precision as precision_named
 from simgpu.runtime import runtime as runtime_named
 from simgpu.sim.closed_form import finish_times
 from simgpu.sim.host import default_host, plan_launches
 from simgpu.validation.stacks import host_of
 
 _RUNS_PER_TASK = 12  # neighbours share graphs, so they go to the same process
+_ANY_GPU = "v100-sxm2-16gb"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,9 +122,10 @@ def run_all(runs: Sequence[Run]) -> list[Outcome | str]:
                 alike[run.gpu, runtime_named(run.runtime).graph_replay, run.library_year].append(i)
         outcomes: list[Outcome | str] = [graph if isinstance(graph, str) else "" for graph in kernels]
         for (gpu_name, replay, year), indices in alike.items():
-            graphs = [graph for i in indices if isinstance(graph := kernels[i], KernelGraph)]
-            for i, graph, times in zip(indices, graphs, _price(graphs, load_gpu(gpu_name), replay, year), strict=True):
-                outcomes[i] = _outcome(runs[i], graph, times)
+            graphs = {id(graph): graph for i in indices if isinstance(graph := kernels[i], KernelGraph)}
+            priced = dict(zip(graphs, _price(list(graphs.values()), load_gpu(gpu_name), replay, year), strict=True))
+            for i in indices:
+                outcomes[i] = _outcome(runs[i], graphs[id(kernels[i])], priced[id(kernels[i])])
         return outcomes
     finally:
         if collecting:
@@ -131,8 +136,9 @@ def _kernels_or_reason(run: Run) -> KernelGraph | str:
     if not _is_known(run.model):
         return f"no network '{run.model}' in the zoo"
     try:
-        like = _Like(load_gpu(run.gpu))
-        return _kernels(run.model, run.batch, run.options, run.dtype, run.runtime, run.attention, run.optimizer, run.of_inputs, like)
+        gpu = load_gpu(run.gpu)
+        like, attention = _Like(gpu, precision_named(run.dtype)), attention_kind(gpu, run.runtime, run.attention)
+        return _kernels(run.model, run.batch, run.options, run.dtype, run.runtime, attention, run.optimizer, run.of_inputs, like)
     except SimgpuError as error:
         return str(error)
 
@@ -175,11 +181,12 @@ def _cost_model() -> CostModel:
 
 
 class _Like:
-    """A GPU that equals all of its architecture and compute capability: they launch the same kernels."""
+    """A GPU that equals all that multiply in the same formats on the same pipes: they launch the same kernels."""
 
-    def __init__(self, gpu: GPU) -> None:
+    def __init__(self, gpu: GPU, policy: Precision) -> None:
         self.gpu = gpu
-        self.kind = (gpu.architecture, gpu.compute_capability)
+        formats = {policy.math, policy.storage, *(("int8", "fp8", "fp4") if policy.weights or policy.activations else ())}
+        self.kind = (gpu.vector_flop_per_clk("fp64") > 0, *(unit_for(name, gpu) for name in sorted(formats)))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Like) and self.kind == other.kind
@@ -195,15 +202,23 @@ def _kernels(
     options: tuple[tuple[str, Any], ...],
     dtype: str,
     runtime: str,
-    attention: str | None,
+    attention: str,
     optimizer: str,
     of_inputs: bool,
     like: _Like,
 ) -> KernelGraph:
+    return lower(_prepared(model, batch, options, dtype, runtime, attention, optimizer, of_inputs), gpu=like.gpu, precision=dtype, runtime=runtime)
+
+
+@lru_cache(maxsize=4)
+def _prepared(
+    model: str, batch: int, options: tuple[tuple[str, Any], ...], dtype: str, runtime: str, attention: str, optimizer: str, of_inputs: bool
+) -> Graph:
+    """The graph that all GPUs lower: of the passes only attention looks at the GPU, and `attention` says what it found."""
     graph = load_model(model, batch=batch, **dict(options))
+    any_gpu = load_gpu(_ANY_GPU)
     step = {"training": bool(optimizer), "optimizer": optimizer, "of_inputs": of_inputs}
-    prepared = prepare(graph, gpu=like.gpu, precision=dtype, runtime=runtime, attention=attention, **step)
-    return lower(prepared, gpu=like.gpu, precision=dtype, runtime=runtime)
+    return prepare(graph, gpu=any_gpu, precision=dtype, runtime=runtime, attention=attention, **step)
 
 
 def _explain(run: Run, kernels: KernelGraph, times: KernelTimes, host: str, launch_s: float) -> str:

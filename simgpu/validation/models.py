@@ -210,7 +210,9 @@ def _options(row: Row, name: str, mode: str, stack: Stack) -> dict[str, Any] | s
             options["image_size"] = int(size[1])
     if cells.get("seq_len", "").strip():
         options["seq_len"] = row.count("seq_len")
-    if known is not None and "head" in known and name == "bert-base" and stack.label in ("nvidia_dle", "tensorrt_bert_demo", "lambda"):
+    if mode in _BACKWARD and stack.dropout and known is not None and "dropout" in known:
+        options["dropout"] = stack.dropout
+    if known is not None and "head" in known and name == "bert-base" and stack.label in ("nvidia_dle", "tensorrt_bert_demo"):
         options["head"] = "qa"
     return options
 

@@ -34,6 +34,7 @@ class Stack:
         library_year: When the cuBLAS and cuDNN that ran were built.
         optimizer: Of rows of whole training steps.
         of_inputs: Backward passes also compute the gradient of the network's input.
+        dropout: Share that training drops, of networks that can be told.
     """
 
     label: str = ""
@@ -50,6 +51,7 @@ class Stack:
     library_year: float = LIBRARY_YEAR
     optimizer: str = "sgd"
     of_inputs: bool = False
+    dropout: float = 0.1
 
 
 @cache
