@@ -82,9 +82,9 @@ def _group_by_group(t: SimpleNamespace, m: Machine, library: ConvLibrary, direct
     one = SimpleNamespace(**{**vars(t), **shares})
     result = []
     for parts, possible, names in _products(one, m, library, direction, tensor=False):
-        scaled = {name: getattr(parts, name) * t.groups for name in ("math_s", "l2_s", "executed_flop", "l2_bytes")}
+        scaled = {name: getattr(parts, name) * t.groups for name in ("math_s", "l2_s", "dram_s", "executed_flop", "l2_bytes")}
         if parts.dram_bytes is not None:
-            scaled |= {name: getattr(parts, name) * t.groups for name in ("dram_s", "dram_bytes")}
+            scaled["dram_bytes"] = parts.dram_bytes * t.groups
         latency_s = parts.latency_s * t.groups + (t.groups - 1.0) * m.factors.extra_kernel_s
         result.append((replace(parts, latency_s=latency_s, **scaled), possible & grouped, [f"each group: {name}" for name in names]))
     return result

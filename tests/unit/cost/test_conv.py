@@ -125,6 +125,22 @@ def test_no_fp32_library_splits_a_depth_that_spans_taps():
 # ---- gradients
 
 
+def test_each_group_alone_pays_for_its_own_atomic_adds():
+    """Before cuDNN 7.1 four groups of 8 → 8 channels are four convolutions; 128 pixels · 72 sums of 4 bytes each at DRAM bandwidth."""
+    gpu = compute_gpu(KEPLER, dram={"clock_hz": 1.0, "bus_bits": 8.0})
+    factors = {"backward_data_efficiency": 1e-9}
+
+    def atomics_s(groups: int) -> float:
+        problem = conv(c=8 * groups, h=8, w=16, k=8 * groups, groups=groups, direction="bwd_data")
+        found = price(problem, gpu=gpu, factors=factors, library_year=2017.0)
+        assert "scatter GEMM" in found.choice_names()[0]
+        traffic = sum(access.bytes for access in (*problem.reads, *problem.writes))
+        return float(found.dram_s[0] - traffic / gpu.dram.bandwidth_bytes_per_s)
+
+    one = 128 * 72 * 4 / gpu.dram.bandwidth_bytes_per_s
+    assert (atomics_s(1), atomics_s(4)) == pytest.approx((one, 4 * one))
+
+
 def test_turing_has_no_weight_gradient_tile_of_64x64():
     """64 channels × 64 filters: Volta's tile fits, Turing's smallest is half empty."""
     problem = conv(n=8, c=64, h=8, w=16, k=64, r=1, direction="bwd_weight", **ON_TENSOR)
