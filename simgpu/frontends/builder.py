@@ -361,6 +361,7 @@ class Builder(BuilderCore):
             y = self.transpose(self.reshape(x, (n, groups, c // groups, h, w)), (0, 2, 1, 3, 4))
             return self.reshape(y, x.shape)
 
+
 def round_channels(channels: float, divisor: int = 8) -> int:
     """The nearest multiple of the divisor, never more than a tenth below.
 

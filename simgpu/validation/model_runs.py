@@ -211,14 +211,12 @@ def _kernels(
 
 
 @lru_cache(maxsize=4)
-def _prepared(
-    model: str, batch: int, options: tuple[tuple[str, Any], ...], dtype: str, runtime: str, attention: str, optimizer: str, of_inputs: bool
-) -> Graph:
+def _prepared(model: str, batch: int, options: tuple[tuple[str, Any], ...], dtype: str, runtime: str, attention: str, optimizer: str, of_inputs: bool) -> Graph:
     """The graph that all GPUs lower: of the passes only attention looks at the GPU, and `attention` says what it found."""
     graph = load_model(model, batch=batch, **dict(options))
     any_gpu = load_gpu(_ANY_GPU)
-    step = {"training": bool(optimizer), "optimizer": optimizer, "of_inputs": of_inputs}
-    return prepare(graph, gpu=any_gpu, precision=dtype, runtime=runtime, attention=attention, **step)
+    training = bool(optimizer)
+    return prepare(graph, gpu=any_gpu, precision=dtype, runtime=runtime, attention=attention, training=training, optimizer=optimizer, of_inputs=of_inputs)
 
 
 def _explain(run: Run, kernels: KernelGraph, times: KernelTimes, host: str, launch_s: float) -> str:

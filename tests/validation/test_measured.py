@@ -55,9 +55,17 @@ BARS: list[tuple[str, str, dict[str, tuple[str, ...]], float]] = [
     ("llmcompass", "gelu", {"mode": ("fwd",)}, 5.5),
 ]
 # Whole networks on Titan X of two generations, V100 and T4, and those of NeuSight.
-MODEL_FILES = ("cnn_benchmarks_jcjohnson", "nvidia_dle", "neusight_e2e_predictions")
+MODEL_FILES = ("cnn_benchmarks_jcjohnson", "nvidia_dle", "neusight_e2e_predictions", "lambda_train_single_gpu")
 MODEL_MEDIAN_BOUND = 30
 MODEL_BOUNDS = {"cnn_benchmarks": 30, "nvidia_dle": 30, "neusight": 12}
+# Training steps: MAPE in percent over the rows of a source and GPU that can be taken as they are.
+TRAINING_BOUNDS = {
+    ("cnn_benchmarks", "titan-x-pascal"): 9,
+    ("cnn_benchmarks", "gtx-titan-x-maxwell"): 22,
+    ("neusight", "v100-pcie-32gb"): 10,
+    ("lambda", "v100-sxm2-16gb"): 9,
+    ("lambda", "a100-sxm4-40gb"): 20,
+}
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +128,13 @@ def test_error_of_a_source_of_whole_models(models: Validation, source: str) -> N
     (score,) = (s for s in lines(models, "source", "trust") if (s.source, s.trust) == (source, ""))
     assert score.mape_pct < MODEL_BOUNDS[source]
     assert score.mape_pct < score.roofline_mape_pct
+
+
+@pytest.mark.parametrize(("source", "gpu"), TRAINING_BOUNDS)
+def test_error_of_training_steps(models: Validation, source: str, gpu: str) -> None:
+    found = [s for s in lines(models, "source", "gpu", "trust", "mode") if (s.source, s.gpu, s.trust) == (source, gpu, "") and s.mode.startswith("train, ")]
+    rows = [score.rows for score in found]
+    assert np.average([score.mape_pct for score in found], weights=rows) < TRAINING_BOUNDS[source, gpu]
 
 
 def test_published_end_to_end_predictors_are_beaten(models: Validation) -> None:

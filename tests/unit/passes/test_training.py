@@ -168,6 +168,42 @@ def test_every_parameter_is_updated_once_and_has_its_state():
     assert gradient.type == "Add"  # the head's and the table's
 
 
+def test_without_an_optimizer_the_gradients_are_what_comes_out():
+    b = Builder("toy")
+    graph = step(b.linear(b.input("x", (2, 5)), 3, name="fc"), b, "none")
+    assert {op.type for op in graph.ops}.isdisjoint({"OptimizerStep"})
+    assert [graph[t].shape for t in graph.outputs] == [(2, 3), (), (3, 5), (3,)]  # logits, loss, and one for weight and bias
+    assert "no optimizer" in graph.assumptions[0]
+
+
+def test_the_input_gets_a_gradient_where_it_is_asked_for():
+    b = Builder("toy")
+    toy = b.build(b.linear(b.input("x", (2, 5)), 3, name="fc"))
+    kinds = [op.type for op in training_step(toy, optimizer="none").ops]
+    asked = training_step(toy, optimizer="none", of_inputs=True)
+    check(asked)
+    assert [op.type for op in asked.ops].count("MatMul") == kinds.count("MatMul") + 1
+    assert (2, 5) in [asked[t].shape for t in asked.outputs]
+
+
+def test_dropout_runs_in_training_only_and_drops_the_same_again():
+    b = Builder("toy")
+    toy = b.build(b.linear(b.dropout(b.linear(b.input("x", (2, 6)), 4, name="first"), 0.5), 3, name="second"))
+    gpu = load_gpu("v100")
+    assert all(op.type != "Dropout" for op in prepare(toy, gpu=gpu).ops)
+    graph = prepare(toy, gpu=gpu, training=True, optimizer="none")
+    kernels = {k.label: k for k in lower(graph, gpu=gpu).kernels}
+    assert (kernels["dropout"].read_bytes, kernels["dropout"].write_bytes) == (2 * 4 * 4, 2 * 4 * 4 + 2 * 4)  # a byte says what was dropped
+    assert (kernels["dropout backward"].read_bytes, kernels["dropout backward"].write_bytes) == (2 * 4 * 4 + 2 * 4, 2 * 4 * 4)
+    assert "no dropout" not in graph.assumptions[0]
+
+
+def test_attention_drops_its_weights():
+    graph = prepare(load_zoo("bert-base", batch=1, seq_len=8, layers=1, dropout=0.1), gpu=load_gpu("v100"), attention="math", training=True)
+    dropped = [graph[op.outputs[0]].shape for op in graph.ops if op.type == "Dropout"]
+    assert dropped == [(1, 8, 768), (1, 12, 8, 8), (1, 8, 768), (1, 8, 768)]  # embeddings, weights, and what each half of the layer adds
+
+
 def test_what_no_gradient_is_known_for_is_said():
     b = Builder("toy")
     x = b.linear(b.input("x", (2, 4)), 4, name="fc")

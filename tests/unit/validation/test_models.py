@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,7 +47,7 @@ def test_rates_give_times_where_no_latency_is_printed(table: Write) -> None:
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ("mine,resnet50,t4,1,pytorch,train,fp32,8,224,12,,", "training steps are not compared"),
+        ("mine,resnet50,t4,1,pytorch,train-lora,fp32,8,224,12,,", "mode 'train-lora' is not simulated"),
         ("mine,resnet50,t4,8,pytorch,infer,fp32,8,224,12,,", "runs on 8 GPUs"),
         ("mine,resnet50,t4,1,pytorch,infer,q4_k_m,8,224,12,,", "number format 'q4_k_m' is not modelled"),
         ("mine,resnet50,t4,1,pytorch,infer,fp32,,224,12,,", "batch not stated"),
@@ -53,13 +55,49 @@ def test_rates_give_times_where_no_latency_is_printed(table: Write) -> None:
         ("mine,resnet50,t4,1,pytorch,infer,fp32,8,224,,,", "no time published"),
         ("mine,resnet50,t4,1,pytorch,infer,fp32,8,224,,90,tokens/s", "throughput in tokens/s says no time of a pass"),
         ("mine,resnet50,m60,1,pytorch,infer,fp32,8,224,12,,", "Tesla M60 is not described in archs/"),
-        ("lambdal/x,resnet50,t4,1,pytorch,train,fp32,8,224,12,,", "training steps are not compared"),
+        ("lambdal/x,gnmt,t4,1,pytorch,train,fp32,8,,,90,tokens/s (src+tgt)", "throughput in tokens/s (src+tgt) says no time of a pass"),
+        (
+            "NVIDIA/DeepLearningExamples x,resnet50,t4,1,pytorch,train,fp32,8,224,12,,",
+            "reads and decodes its data in the step, and its batch is that of a configuration file",
+        ),
         ("jcjohnson/cnn-benchmarks,resnet50,t4,1,torch7,fwd,fp32,8,224,12,,", "run without cuDNN, by Torch's own kernels"),
     ],
 )
 def test_rows_that_are_no_run_say_why(table: Write, row: str, reason: str) -> None:
     cases, skipped = rows(table(HEADER, row))
     assert (cases, skipped) == ([], [reason])
+
+
+@pytest.mark.parametrize(
+    ("row", "mode", "changes"),
+    [
+        ("mine,resnet18,t4,1,pytorch,train,fp32,8,,12,,", "train, batch 8+", {"optimizer": "sgd"}),
+        ("mine,resnet18,t4,1,pytorch,fwd+bwd,fp32,8,,12,,", "train, batch 8+", {"optimizer": "none"}),
+        ("mine,resnet18,t4,1,pytorch,bwd,fp32,8,,12,,", "backward, batch 8+", {"optimizer": "none", "backward_only": True}),
+    ],
+)
+def test_rows_of_training_become_steps(table: Write, row: str, mode: str, changes: dict[str, Any]) -> None:
+    """`train` ends with an update, the others with the gradients."""
+    (case,), skipped = rows(table(HEADER, row))
+    assert skipped == []
+    assert case.group.mode == mode
+    assert case.run == Run(model="resnet18", gpu="t4", batch=8, dtype="fp32", runtime="eager", **changes)
+
+
+def test_what_a_source_trains_with(table: Write) -> None:
+    lua = "jcjohnson/cnn-benchmarks,resnet50,titan-x-pascal,1,torch7,fwd+bwd,fp32,8,224,12,,"
+    (torch7,), _ = rows(table(f"{HEADER},cudnn", f"{lua},5.1.05"))
+    assert torch7.run.of_inputs  # Torch7 hands gradients down to the image
+    (bert,), _ = rows(table(f"{HEADER},seq_len", "lambdal/x,bert-large,t4,1,pytorch,train,amp-fp16,8,,12,,,384"))
+    assert (bert.run.optimizer, bert.run.dtype, bert.run.attention) == ("adam", "fp16", "math")
+    assert bert.run.options == (("dropout", 0.1), ("seq_len", 384))
+
+
+def test_a_step_of_training_is_its_forward_pass_and_the_rest() -> None:
+    step = Run(model="resnet18", gpu="t4", batch=32, dtype="fp32", runtime="eager", optimizer="none", host="none")
+    whole, rest = run_all([step, replace(step, backward_only=True)])
+    assert not isinstance(whole, str) and not isinstance(rest, str)
+    assert 0.5 * whole.latency_s < rest.latency_s < 0.75 * whole.latency_s  # two passes of three, by their work
 
 
 def test_unknown_networks_are_counted(table: Write) -> None:
@@ -146,10 +184,19 @@ def test_runs_are_what_simulate_says() -> None:
         Run(model="resnet18", gpu="v100-sxm2-16gb", batch=1, dtype="fp32", runtime="eager"),
         Run(model="resnet18", gpu="v100-pcie-16gb", batch=1, dtype="fp32", runtime="eager"),
         Run(model="resnet18", gpu="t4", batch=4, dtype="fp16", runtime="tensorrt", options=(("image_size", 160),)),
+        Run(model="resnet18", gpu="t4", batch=4, dtype="amp", runtime="eager", optimizer="adam"),
     ]
     for run, outcome in zip(runs, run_all(runs), strict=True):
         report = simulate(
-            run.model, run.gpu, batch=run.batch, dtype=run.dtype, runtime=run.runtime, host=host_of(run.host) if run.host else None, **dict(run.options)
+            run.model,
+            run.gpu,
+            batch=run.batch,
+            dtype=run.dtype,
+            runtime=run.runtime,
+            host=host_of(run.host) if run.host else None,
+            training=bool(run.optimizer),
+            optimizer=run.optimizer or "sgd",
+            **dict(run.options),
         )
         assert not isinstance(outcome, str)
         assert outcome.latency_s == pytest.approx(report.latency_s, rel=1e-6)
