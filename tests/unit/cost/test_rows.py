@@ -111,6 +111,13 @@ def test_a_block_softmax_has_three_such_chains_and_four_reductions():
     assert price(rows("softmax", 1, 2048), gpu=gpu, factors={"block_reduction_s": 3.0}).chain_s[0] == pytest.approx(3 * 2 * 4 + 4 * 3)
 
 
+def test_the_loads_of_a_norm_do_not_wait_for_one_another():
+    """2 passes of a load, 3 reductions, however long the row."""
+    gpu = compute_gpu(dram={"latency_s": 4.0})
+    short, long = (price(rows("rms_norm", 1, cols), gpu=gpu, factors={"block_reduction_s": 3.0}).chain_s[0] for cols in (512, 8192))
+    assert short == long == pytest.approx(2 * 4 + 3 * 3)
+
+
 def test_chains_follow_each_other_where_no_more_rows_fit():
     """16 blocks of a row on each of 10 SMs: 320 rows are two rounds."""
     gpu = compute_gpu(dram={"latency_s": 4.0})
