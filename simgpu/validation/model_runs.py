@@ -226,7 +226,8 @@ def _explain(run: Run, kernels: KernelGraph, times: KernelTimes, host: str, laun
         by_label[kernel.label] += seconds
     top = ", ".join(f"{label} {100 * s / device_s:.0f} %" for label, s in sorted(by_label.items(), key=lambda item: -item[1])[:5])
     options = "".join(f" {key}={value}" for key, value in run.options)
+    step = ", backward pass" if run.backward_only else f", training step, optimizer {run.optimizer}" if run.optimizer else ""
     return (
-        f"{run.model} batch {run.batch}{options} {run.dtype} {run.runtime}: {len(kernels)} kernels, {device_s * 1e3:.3g} ms on the device ({top}); "
+        f"{run.model} batch {run.batch}{options} {run.dtype} {run.runtime}{step}: {len(kernels)} kernels, {device_s * 1e3:.3g} ms on the device ({top}); "
         f"host '{host}' {launch_s * 1e6:.3g} µs a launch"
     )
