@@ -40,7 +40,9 @@ _FUSED_BLOCKS: dict[str, tuple[Block, ...]] = {
     **dict.fromkeys(("Maxwell", "Pascal GP100", "Pascal GP10x"), _EARLY_BLOCKS),
     **dict.fromkeys(("Volta", "Turing"), ((1, 8, 16),)),
 }
-_NO_WINOGRAD = ("Tesla", "Fermi", "Kepler")
+# Kepler: VGG-16 at batch 16 takes a K80 154 ms with cuDNN 5.1 (cnn-benchmarks), 3.2 of its 4.4 TFLOP/s, which no direct kernel reaches.
+_NO_WINOGRAD = ("Tesla", "Fermi")
+_NO_FUSED_WINOGRAD = (*_NO_WINOGRAD, "Kepler")
 
 _WIDE_TAPS = 32.0  # DeepBench's first layers on V100 and T4
 _NARROW_TAPS = 8.0  # one 16-byte vector
@@ -70,12 +72,12 @@ class ConvLibrary:
 @cache
 def conv_library(generation: str, library_year: float) -> ConvLibrary:
     """The cuDNN of that year on a generation."""
-    winograd = generation not in _NO_WINOGRAD
+    fused = generation not in _NO_FUSED_WINOGRAD and library_year >= _CUDNN_5
     # Volta's kernels did not change any more; Turing's did with cuDNN 8.
     wide_taps = generation == "Volta" or (generation == "Turing" and library_year < _CUDNN_8)
     return ConvLibrary(
-        winograd_blocks=_FUSED_BLOCKS.get(generation, _LATER_BLOCKS) if winograd and library_year >= _CUDNN_5 else (),
-        winograd_non_fused=winograd and library_year >= _CUDNN_5_1,
+        winograd_blocks=_FUSED_BLOCKS.get(generation, _LATER_BLOCKS) if fused else (),
+        winograd_non_fused=generation not in _NO_WINOGRAD and library_year >= _CUDNN_5_1,
         takes_groups=library_year >= _CUDNN_7_1,
         splits_pointwise=library_year >= _CUDNN_8,
         tap_channels=_WIDE_TAPS if wide_taps else _NARROW_TAPS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from simgpu.cost import conv_catalogue as catalogue
-from tests.toy_costs import AMPERE, KEPLER, LIMITLESS, MAXWELL, VOLTA, compute_gpu, conv, memory_gpu, price
+from tests.toy_costs import AMPERE, FERMI, KEPLER, LIMITLESS, MAXWELL, VOLTA, compute_gpu, conv, memory_gpu, price
 
 ON_TENSOR = {"dtype": "fp16", "pipe": "tensor", "size": 2.0}
 PLAIN = {"split_k_s": 1e12, "conv_tensor_split_k_s": 1e12, "atomic_fraction": 1e-40}  # too dear: splitting the depth, and atomic adds
@@ -20,12 +20,12 @@ def one_tile(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalogue, "_WEIGHT_SPLITS", (1,))
 
 
-def priced(problem, capability=KEPLER, *, factors=None, **conditions):
-    """Kepler's libraries have no Winograd kernels."""
+def priced(problem, capability=FERMI, *, factors=None, **conditions):
+    """Fermi's libraries have no Winograd kernels."""
     return price(problem, gpu=compute_gpu(capability), factors={**PLAIN, **(factors or {})}, **conditions)
 
 
-def executed(problem, capability=KEPLER, **conditions):
+def executed(problem, capability=FERMI, **conditions):
     """FLOP executed and the algorithm's name."""
     times = priced(problem, capability, **conditions)
     return times.executed_flop[0], times.choice_names()[0]
@@ -66,7 +66,7 @@ def test_tensor_cores_may_pad_each_tap():
     assert executed(problem, VOLTA)[0] == 2 * 128 * 128 * 9 * 32
 
 
-@pytest.mark.parametrize("capability", [KEPLER, MAXWELL])
+@pytest.mark.parametrize("capability", [FERMI, MAXWELL])
 def test_pointwise_is_a_plain_product(capability):
     flop, name = executed(conv(c=64, h=8, w=16, k=128, r=1), capability)
     assert (flop, name) == (2 * 128 * 128 * 64, "implicit GEMM 128x128")
@@ -127,7 +127,7 @@ def test_no_fp32_library_splits_a_depth_that_spans_taps():
 
 def test_each_group_alone_pays_for_its_own_atomic_adds():
     """Before cuDNN 7.1 four groups of 8 → 8 channels are four convolutions; 128 pixels · 72 sums of 4 bytes each at DRAM bandwidth."""
-    gpu = compute_gpu(KEPLER, dram={"clock_hz": 1.0, "bus_bits": 8.0})
+    gpu = compute_gpu(FERMI, dram={"clock_hz": 1.0, "bus_bits": 8.0})
     factors = {"backward_data_efficiency": 1e-9}
 
     def atomics_s(groups: int) -> float:
@@ -245,7 +245,9 @@ def test_winograd_came_with_cudnn_5_and_maxwell():
     assert "F(4x4" in executed(problem, MAXWELL)[1]
     assert "F(2x2" in executed(problem, MAXWELL, library_year=2016.2)[1]
     assert executed(problem, MAXWELL, library_year=2015.0)[1].startswith("implicit GEMM")
-    assert executed(problem, KEPLER)[1].startswith("implicit GEMM")
+    assert "F(4x4" in executed(problem, KEPLER)[1]  # whose fused kernel does not exist
+    assert executed(problem, KEPLER, library_year=2016.2)[1].startswith("implicit GEMM")
+    assert executed(problem, FERMI)[1].startswith("implicit GEMM")
     assert executed(conv(n=16, c=128, h=32, w=16, k=128, **ON_TENSOR), AMPERE)[1].startswith("implicit GEMM")  # tensor cores outrun it
 
 
