@@ -56,8 +56,8 @@ BARS: list[tuple[str, str, dict[str, tuple[str, ...]], float]] = [
 ]
 # Whole networks on Titan X of two generations, V100 and T4, and those of NeuSight.
 MODEL_FILES = ("cnn_benchmarks_jcjohnson", "nvidia_dle", "neusight_e2e_predictions", "lambda_train_single_gpu")
-MODEL_MEDIAN_BOUND = 30
-MODEL_BOUNDS = {"cnn_benchmarks": 30, "nvidia_dle": 30, "neusight": 12}
+MODEL_MEDIAN_BOUND = 12
+MODEL_BOUNDS = {"cnn_benchmarks": 19, "nvidia_dle": 13, "neusight": 7}
 # Training steps: MAPE in percent over the rows of a source and GPU that can be taken as they are.
 TRAINING_BOUNDS = {
     ("cnn_benchmarks", "titan-x-pascal"): 9,
