@@ -1,6 +1,6 @@
 """Convolution: implicit GEMM, Winograd fused and non-fused, direct depthwise; the fastest counts, as cuDNN's benchmark picks.
 
-Source of the structure: the grids that cuDNN's kernels launch in the NeuSight and DeepBench measurements, row by row;
+Source of the structure: the grids that cuDNN's kernels launch in the NeuSight measurements, row by row, and the times of DeepBench;
 Lavin & Gray, "Fast algorithms for convolutional neural networks", CVPR 2016 (Winograd).
 """
 
@@ -24,7 +24,7 @@ Alternative = tuple[Parts, Values, list[str]]  # parts, where it applies, names;
 
 # Non-fused Winograd: filter size and outputs a tile along one axis, as cuDNN's kernels are named (winograd_..._9x9_5x5 for 5x5).
 _WINOGRAD_SIZES = ((3, 4), (5, 5))
-# None of the 50 rows of NeuSight whose transformed images take more runs this algorithm, nor do the 5x5 convolutions of RepVGG
+# None of the 54 rows of NeuSight whose transformed images take more runs this algorithm, nor do the 5x5 convolutions of RepVGG
 # (arXiv:2101.03697, table 1: 2.9 GiB); its 3x3 ones do (1.7 GiB). Offsets of 32 bits would explain it.
 _ADDRESSABLE_BYTES = 2.0**31
 
@@ -155,7 +155,7 @@ def _implicit_gemm(t: SimpleNamespace, m: Machine, library: ConvLibrary, directi
     if tensor and library.computes_offsets:
         parts = replace(parts, latency_s=parts.latency_s + f.conv_offsets_s)
     possible = (split == 1) | (ctas <= 16.0 * m.num_sms)
-    if direction == "fwd" and not tensor:  # cuDNN 8 splits no reduction that spans taps: grids of 670 3x3 rows on A100, V100, T4 and P100
+    if direction == "fwd" and not tensor:  # cuDNN 8 splits no reduction that spans taps: grids of 708 3x3 rows on A100, V100, T4 and P100
         possible = possible & ((split == 1) | (taps == 1))
     names = [f"implicit GEMM {tile[0]}x{tile[1]}{f' split-K {s}' if s > 1 else ''}{' joined groups' if pack > 1 else ''}" for tile, s, pack in pairs]
     return parts, possible, names

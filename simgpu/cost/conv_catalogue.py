@@ -1,6 +1,7 @@
 """Kernels that cuDNN has for convolutions, by generation and by the year in which it was built.
 
-Source: the grids and kernel names that profilers recorded for the NeuSight and DeepBench measurements, row by row; cuDNN release notes.
+Source: the grids and kernel names that a profiler recorded with NeuSight's measurements, row by row; cuDNN release notes. DeepBench
+    has times alone: what is said of half precision, of gradients and of cuDNN 5 to 7 is inferred from them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ _TENSOR_TILES: dict[str, tuple[Pair, ...]] = {
     "bwd_data": ((128, 128), (128, 64)),
     "bwd_weight": ((256, 64), (128, 128), (64, 128), (128, 64), (64, 64)),
 }
-_TENSOR_WEIGHT_TILES: dict[str, tuple[Pair, ...]] = {  # where there are fewer: grids of the DeepBench rows on V100 and T4
+# Where there are fewer: inferred from DeepBench's times on V100 and T4, where 64 channels and filters take as long as twice as many.
+_TENSOR_WEIGHT_TILES: dict[str, tuple[Pair, ...]] = {
     "Volta": ((128, 128), (64, 128), (128, 64), (64, 64)),
     "Turing": ((256, 64), (128, 128), (64, 128), (128, 64)),
 }
@@ -58,7 +60,8 @@ class ConvLibrary:
         takes_groups: One launch does all groups.
         splits_pointwise: Its FP32 kernels may split the depth of small pointwise problems.
         tap_channels: Input channels to which its tensor-core kernels pad each filter tap.
-        computes_offsets: A kernel computes the offsets of a tensor-core convolution in each call; later they are prepared once.
+        computes_offsets: A small kernel more in each call of a tensor-core convolution, taken for the one that computes offsets. No
+            profile was seen: inferred from DeepBench's times on V100 and T4 against TensorRT's in MLPerf, which prepares them once.
     """
 
     winograd_blocks: tuple[Block, ...]

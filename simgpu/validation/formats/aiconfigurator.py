@@ -33,7 +33,10 @@ _FP8_CONTEXT = ("h100", "h200", "h20", "b200")
 
 
 def _quantise(m: int, k: int, *, blockwise: bool) -> tuple[Launch, ...]:
-    """The kernels that turn 16-bit activations into fp8: one with block scales, four where one scale needs the maximum of all."""
+    """The kernels that turn 16-bit activations into fp8: one with block scales, four where one scale needs the maximum of all.
+
+    Source: github.com/NVIDIA/TensorRT-LLM, cpp/tensorrt_llm/common/cudaFp8Utils.cu (a memset stands before the maximum).
+    """
     elements = m * k
     size, out = elements * BF16, elements * FP8
     cast = Stream(elements=elements, instructions=4, itemsize=BF16)
