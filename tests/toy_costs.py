@@ -15,7 +15,8 @@ from tests.toys import toy_gpu
 
 LIMITLESS = 1e30
 COLD = float("inf")
-FERMI, KEPLER, MAXWELL, VOLTA, AMPERE, HOPPER = (2, 0), (3, 5), (5, 2), (7, 0), (8, 0), (9, 0)  # compute capability → the generation whose kernels count
+# Compute capability → the generation whose kernels count.
+FERMI, KEPLER, MAXWELL, VOLTA, TURING, AMPERE, HOPPER = (2, 0), (3, 5), (5, 2), (7, 0), (7, 5), (8, 0), (9, 0)
 
 _BY_UNIT: dict[str, Any] = {"s": 0.0, "clk": 0.0, "J": 0.0, "B": LIMITLESS, "B/clk": LIMITLESS, "1/clk": LIMITLESS, "": 1.0, "V": 0.0, "V/Hz": 0.0}
 # Dimensionless factors that add something rather than scale it.

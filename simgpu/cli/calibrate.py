@@ -18,7 +18,13 @@ import click
     help="Tables of measured kernels, as for `simgpu validate`. Default: those that come with simgpu.",
 )
 @click.option("-o", "--output", metavar="FILE", help="Where the new calibration goes; without it nothing is written.")
-@click.option("--only", "places", multiple=True, metavar="GENERATION", help="Refit only this generation (Volta, 'Ampere GA100' …) or 'common'.")
+@click.option(
+    "--only",
+    "places",
+    multiple=True,
+    metavar="GENERATION",
+    help="Refit only this generation (Volta, 'Ampere GA100' …), also what it shares so far; or 'common'.",
+)
 @click.option("--rounds", type=click.IntRange(0, 20), default=3, show_default=True, help="Sweeps over all factors.")
 @click.option("--leave-one-out", "blind", is_flag=True, help="Also predict each GPU by factors that never saw it.")
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
@@ -48,7 +54,7 @@ def command(*, paths: tuple[Path, ...], output: str | None, places: tuple[str, .
             click.echo(f"\r\x1b[K{text}", err=True, nl=False)
 
     bench = Bench(file for path in (paths or (carried_data(),)) for file in data_files(path))
-    after = fit(bench, before, places=places or None, rounds=rounds, progress=progress)
+    after = fit(bench, before, places=places or None, shared=bool(places), rounds=rounds, progress=progress)
     errors_before, errors_after = bench.mape_by_family(before), bench.mape_by_family(after)
     left_out = leave_one_out(bench, after, progress=progress) if blind else []
     progress("")

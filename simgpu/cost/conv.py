@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from simgpu.cost.conv_catalogue import WINOGRAD_TILES, ConvLibrary, conv_library, implicit_gemm_splits, implicit_gemm_tiles
-from simgpu.cost.gemm import energy_per_flop_ratio, summed_at_once, tile_work
+from simgpu.cost.gemm import energy_per_flop_ratio, summed_at_once, tile_work, without_padding
 from simgpu.cost.laws import busiest_sm_s, overlap, resident_fraction
 from simgpu.cost.machine import Machine
 from simgpu.cost.memory import l2_s, missed_bytes, stream_s
@@ -24,6 +24,8 @@ Alternative = tuple[Parts, Values, list[str]]  # parts, where it applies, names;
 
 # Non-fused Winograd: filter size and outputs a tile along one axis, as cuDNN's kernels are named (winograd_..._9x9_5x5 for 5x5).
 _WINOGRAD_SIZES = ((3, 4), (5, 5))
+# Two CTAs of fused Winograd fit where an SM has 96 KiB of shared memory; inferred from P100 and T4, whose 64 KiB hold one.
+_FUSED_SHARED_BYTES = 48.0 * 1024.0
 # None of the 54 rows of NeuSight whose transformed images take more runs this algorithm, nor do the 5x5 convolutions of RepVGG
 # (arXiv:2101.03697, table 1: 2.9 GiB); its 3x3 ones do (1.7 GiB). Offsets of 32 bits would explain it.
 _ADDRESSABLE_BYTES = 2.0**31
@@ -55,7 +57,7 @@ def price_conv(t: SimpleNamespace, m: Machine) -> Parts:
     return replace(
         best,
         latency_s=best.latency_s + f.conv_fixed_s,
-        energy_flop=best.executed_flop * energy_per_flop_ratio(m, t.dtype, t.pipe) * f.conv_energy_ratio,
+        energy_flop=best.energy_flop * energy_per_flop_ratio(m, t.dtype, t.pipe),
     )
 
 
@@ -82,7 +84,7 @@ def _group_by_group(t: SimpleNamespace, m: Machine, library: ConvLibrary, direct
     one = SimpleNamespace(**{**vars(t), **shares})
     result = []
     for parts, possible, names in _products(one, m, library, direction, tensor=False):
-        scaled = {name: getattr(parts, name) * t.groups for name in ("math_s", "l2_s", "dram_s", "executed_flop", "l2_bytes")}
+        scaled = {name: getattr(parts, name) * t.groups for name in ("math_s", "l2_s", "dram_s", "executed_flop", "energy_flop", "l2_bytes")}
         if parts.dram_bytes is not None:
             scaled["dram_bytes"] = parts.dram_bytes * t.groups
         latency_s = parts.latency_s * t.groups + (t.groups - 1.0) * m.factors.extra_kernel_s
@@ -152,6 +154,8 @@ def _implicit_gemm(t: SimpleNamespace, m: Machine, library: ConvLibrary, directi
         split_k_s=f.conv_tensor_split_k_s if tensor else f.split_k_s,
         summed_at_once=summed_at_once(t),
     )
+    if tensor and direction == "bwd_weight" and library.converts_weights:
+        parts = replace(parts, latency_s=parts.latency_s + f.extra_kernel_s + _conversion_s(t, m))
     if tensor and library.computes_offsets:
         parts = replace(parts, latency_s=parts.latency_s + f.conv_offsets_s)
     possible = (split == 1) | (ctas <= 16.0 * m.num_sms)
@@ -159,6 +163,13 @@ def _implicit_gemm(t: SimpleNamespace, m: Machine, library: ConvLibrary, directi
         possible = possible & ((split == 1) | (taps == 1))
     names = [f"implicit GEMM {tile[0]}x{tile[1]}{f' split-K {s}' if s > 1 else ''}{' joined groups' if pack > 1 else ''}" for tile, s, pack in pairs]
     return parts, possible, names
+
+
+def _conversion_s(t: SimpleNamespace, m: Machine) -> Values:
+    """Time to convert a gradient of the weights from FP32: written and read again unless L2 holds it, and written as it should be."""
+    weights = t.k * (t.c / t.groups) * t.r * t.s
+    spilled = 1.0 - resident_fraction(4.0 * weights, m.l2_bytes)
+    return stream_s((8.0 * spilled + t.w_bytes) * weights, m)
 
 
 def _depthwise(t: SimpleNamespace, m: Machine, direction: str) -> Alternative:
@@ -179,6 +190,7 @@ def _depthwise(t: SimpleNamespace, m: Machine, direction: str) -> Alternative:
         math_s=math_s[np.newaxis],
         l2_s=l2_s(l2_bytes, busy, m)[np.newaxis],
         executed_flop=(2.0 * outputs * taps)[np.newaxis],
+        energy_flop=(2.0 * outputs * taps)[np.newaxis],
         l2_bytes=np.asarray(l2_bytes)[np.newaxis],
         ctas=np.asarray(ctas)[np.newaxis],
         ctas_per_sm=np.floor(m.gpu.sm.max_threads / 256.0),
@@ -200,6 +212,18 @@ def _winograd_possible(t: SimpleNamespace, taps: int) -> Any:
     )
 
 
+def _moved(bytes_: Values, m: Machine) -> tuple[Values, Values]:
+    """Time of a pass over so many bytes and its DRAM bytes; what the kernel before left in L2 is not fetched again."""
+    dram = bytes_ * (1.0 - resident_fraction(bytes_, m.l2_bytes))
+    return np.maximum(dram / m.dram_bytes_per_s, bytes_ / m.l2_bytes_per_s), dram
+
+
+def _transform(bytes_: Values, m: Machine) -> tuple[Values, Values]:
+    """Time and DRAM bytes of a transform of Winograd: a pass over memory, in which each SM also computes."""
+    moved_s, dram = _moved(bytes_, m)
+    return np.hypot(moved_s, bytes_ / (m.factors.transform_bytes_per_clk * m.num_sms * m.clock_hz)), dram
+
+
 def _winograd_fused(t: SimpleNamespace, m: Machine, library: ConvLibrary, direction: str) -> Alternative:
     """F(2×2, 3×3) in one kernel: a CTA makes 32 filters × 32 tiles of 2×2 outputs; 16 multiplies replace 36."""
     f = m.factors
@@ -208,27 +232,29 @@ def _winograd_fused(t: SimpleNamespace, m: Machine, library: ConvLibrary, direct
     rows, cols, ci, co = (t.p, t.q, t.c, t.k) if direction == "fwd" else (t.h, t.w, t.k, t.c)
     ctas = np.ceil(t.n / bn) * np.ceil(rows / bp) * np.ceil(cols / bq) * np.ceil(co / 32.0)
     accumulators = 16.0 * 32.0 * 32.0  # 16 points of the transform for each tile and filter
+    per_sm = np.clip(np.floor(m.gpu.shared.size_bytes / _FUSED_SHARED_BYTES), 1.0, 2.0)
     flop = 2.0 * accumulators * ci
     flop_per_clk = m.flop_per_clk(t.dtype, t.pipe)
     math_s = busiest_sm_s(
         ctas,
         (flop / (flop_per_clk * f.winograd_fused_efficiency) + f.conv_epilogue_clk * accumulators) / m.clock_hz,
         num_sms=m.num_sms,
-        per_sm=2.0,
+        per_sm=per_sm,
         accumulators=accumulators,
         half_accumulators=f.conv_latency_clk * flop_per_clk / 2.0,
     )
     filters = t.c * t.k * 9.0 * t.w_bytes
-    transform_s = filters * (1.0 + 16.0 / 9.0) / (m.dram_bytes_per_s * f.transform_efficiency)
+    transform_s = _transform(filters * (1.0 + 16.0 / 9.0), m)[0] * f.filter_transform_slowness
     l2_bytes = t.total_bytes * 2.0
     parts = Parts(
         math_s=math_s,
         l2_s=l2_s(l2_bytes, np.minimum(ctas, m.num_sms), m),
         latency_s=transform_s + f.extra_kernel_s,
         executed_flop=flop * ctas,
+        energy_flop=without_padding(flop * ctas, 2.0 * 4.0 * t.n * rows * cols * ci * co, m),
         l2_bytes=l2_bytes,
         ctas=ctas,
-        ctas_per_sm=2.0,
+        ctas_per_sm=per_sm,
         dram_bytes=None,
     )
     possible = _winograd_possible(t, 3) & (t.n % bn == 0)
@@ -269,24 +295,19 @@ def _winograd_non_fused(t: SimpleNamespace, m: Machine, direction: str, taps: in
         split_k_s=f.split_k_s,
     )
 
-    def moved_s(bytes_: Values) -> tuple[Values, Values]:
-        """Time of a transform pass and its DRAM bytes; what the pass before left in L2 is not fetched again."""
-        dram = bytes_ * (1.0 - resident_fraction(bytes_, m.l2_bytes))
-        return np.maximum(dram / m.dram_bytes_per_s, bytes_ / m.l2_bytes_per_s), dram
-
     x_bytes, y_bytes, w_bytes = t.n * t.c * t.h * t.w * size, t.n * t.k * t.p * t.q * size, t.c * t.k * float(taps**2) * size
     source, result = (y_bytes, x_bytes) if direction == "bwd_data" else (x_bytes, y_bytes)
     if direction == "bwd_weight":
-        passes = [moved_s(x_bytes + v_bytes), moved_s(y_bytes + o_bytes)]
+        passes = [_transform(x_bytes + v_bytes, m), _transform(y_bytes + o_bytes, m)]
         slowness = 1.0  # the way back reads 36 planes side by side
     else:
-        passes = [moved_s(source + v_bytes), moved_s(o_bytes + result)]
+        passes = [_transform(source + v_bytes, m), _transform(o_bytes + result, m)]
         slowness = f.filter_transform_slowness
-    filters_s, filters_dram = moved_s(w_bytes + u_bytes)
-    transforms_s = (sum((p[0] for p in passes), np.float64(0.0)) + filters_s * slowness) / f.transform_efficiency
+    filters_s, filters_dram = _transform(w_bytes + u_bytes, m)
+    transforms_s = sum((p[0] for p in passes), np.float64(0.0)) + filters_s * slowness
     if taps == 5:
         transforms_s = transforms_s * f.large_transform_slowness
-    gemm_s, gemm_dram = moved_s(v_bytes + u_bytes + o_bytes)
+    gemm_s, gemm_dram = _moved(v_bytes + u_bytes + o_bytes, m)
     parts = replace(
         parts,
         latency_s=parts.latency_s + transforms_s + 3.0 * f.extra_kernel_s,
@@ -301,7 +322,11 @@ def _winograd_non_fused(t: SimpleNamespace, m: Machine, direction: str, taps: in
 
 
 def _scatter(t: SimpleNamespace, m: Machine) -> Alternative:
-    """Backward data as GEMM (n·p·q × c·r·s) whose results are added atomically into dx; cuDNN's ALGO_0, best for few channels."""
+    """Backward data as GEMM (n·p·q × c·r·s) whose results are added atomically into dx; cuDNN's ALGO_0, for few channels and strided layers.
+
+    Before, dx is filled with zeros; the additions fetch it and write it back. On six GPUs of DeepBench strided 1x1 layers take the time
+    of this GEMM and that of three times dx from DRAM.
+    """
     f = m.factors
     ndim = max(1, np.ndim(m.num_sms))
     tiles = implicit_gemm_tiles(m.generation, "fwd", tensor=False)
@@ -327,6 +352,16 @@ def _scatter(t: SimpleNamespace, m: Machine) -> Alternative:
         depth_step=8.0,
         split_k_s=f.split_k_s,
     )
-    atomics = t.n * t.p * t.q * t.c * t.r * t.s * t.x_bytes
-    parts = replace(parts, dram_s=atomics / (m.dram_bytes_per_s * f.atomic_fraction), latency_s=parts.latency_s + f.extra_kernel_s)
+    reads, _ = missed_bytes(t, m)
+    read_bytes = reads.sum(axis=0)
+    swept_bytes = 3.0 * t.n * t.c * t.h * t.w * t.x_bytes
+    added_bytes = t.n * t.p * t.q * t.c * t.r * t.s * t.x_bytes
+    added_s = added_bytes / (m.l2_bytes_per_s * f.atomic_fraction) + stream_s(swept_bytes, m)
+    parts = replace(
+        parts,
+        dram_s=stream_s(read_bytes, m),
+        latency_s=parts.latency_s + added_s + f.extra_kernel_s,
+        dram_bytes=read_bytes + swept_bytes,
+        l2_bytes=parts.l2_bytes + added_bytes,
+    )
     return parts, np.ones((len(tiles), *[1] * ndim), dtype=bool), [f"scatter GEMM {x[0]}x{x[1]}" for x in tiles]

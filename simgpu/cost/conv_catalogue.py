@@ -26,10 +26,11 @@ _TENSOR_TILES: dict[str, tuple[Pair, ...]] = {
     "bwd_data": ((128, 128), (128, 64)),
     "bwd_weight": ((256, 64), (128, 128), (64, 128), (128, 64), (64, 64)),
 }
-# Where there are fewer: inferred from DeepBench's times on V100 and T4, where 64 channels and filters take as long as twice as many.
+# Where there are fewer: inferred from DeepBench's times. On V100 64 channels take as long as 32; on T4 8 to 64 channels and filters take as
+# long as 128 (eleven layers run at 39 to 51 TFLOP/s of 128x128 tiles). Not explained: two layers of T4 with 100 taps, 3.7 times as fast.
 _TENSOR_WEIGHT_TILES: dict[str, tuple[Pair, ...]] = {
     "Volta": ((128, 128), (64, 128), (128, 64), (64, 64)),
-    "Turing": ((256, 64), (128, 128), (64, 128), (128, 64)),
+    "Turing": ((128, 128),),
 }
 _FORWARD_SPLITS = (1, 2, 4, 8)
 _WEIGHT_SPLITS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
@@ -62,6 +63,8 @@ class ConvLibrary:
         tap_channels: Input channels to which its tensor-core kernels pad each filter tap.
         computes_offsets: A small kernel more in each call of a tensor-core convolution, taken for the one that computes offsets. No
             profile was seen: inferred from DeepBench's times on V100 and T4 against TensorRT's in MLPerf, which prepares them once.
+        converts_weights: Its tensor-core kernels leave the gradient of the weights in FP32, and another kernel converts it. Inferred
+            from DeepBench's times on T4: beside the math they take 10 bytes of DRAM traffic for each weight, on V100 they do not.
     """
 
     winograd_blocks: tuple[Block, ...]
@@ -70,6 +73,7 @@ class ConvLibrary:
     splits_pointwise: bool
     tap_channels: float
     computes_offsets: bool
+    converts_weights: bool
 
 
 @cache
@@ -85,6 +89,7 @@ def conv_library(generation: str, library_year: float) -> ConvLibrary:
         splits_pointwise=library_year >= _CUDNN_8,
         tap_channels=_WIDE_TAPS if wide_taps else _NARROW_TAPS,
         computes_offsets=library_year < _CUDNN_8,
+        converts_weights=generation == "Turing",
     )
 
 

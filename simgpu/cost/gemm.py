@@ -23,6 +23,7 @@ Values = Any
 
 # Energy of a FLOP on CUDA cores over that of FP32. fp16 and fp64: guesses. int8: T4 multiplies on CUDA cores (dp4a, DeepBench) at its full clock.
 _VECTOR_ENERGY = {"fp16": 0.6, "fp64": 2.0, "int8": 0.12}
+_SCALED_COLUMNS = 128.0  # columns of a block of scales in DeepSeek-V3's format, arXiv:2412.19437, section 3.3.2
 _TENSOR_BITS = {"fp4": 4.0, "int4": 4.0, "int8": 8.0, "tf32": 32.0, "fp64": 64.0}  # tensor cores: energy follows the width; 16 for the others
 
 
@@ -32,6 +33,12 @@ def energy_per_flop_ratio(m: Machine, dtype: Any, pipe: Any) -> Values:
     wide = np.where(np.isin(dtype, ("fp8", "fp8_e5m2")), m.factors.fp8_energy_ratio, bits / 16.0)  # sums stay FP32, however narrow the factors
     vector = np.select([dtype == name for name in _VECTOR_ENERGY], list(_VECTOR_ENERGY.values()), 1.0)
     return np.where(pipe == "tensor", m.factors.tensor_energy_ratio * wide, vector)
+
+
+def without_padding(executed_flop: Values, asked_flop: Values, m: Machine) -> Values:
+    """FLOP that cost energy: multiplying the zeros with which tiles are filled up switches hardly any transistors."""
+    asked = np.minimum(asked_flop, executed_flop)
+    return asked + m.factors.padding_energy_ratio * (executed_flop - asked)
 
 
 def summed_at_once(t: SimpleNamespace) -> Values:
@@ -98,11 +105,13 @@ def tile_work(
     partial_bytes = np.where(split > 1, 8.0 * split * rows * cols * batch, 0.0)  # FP32 partials, written and read again
     l2_bytes = operand_bytes + rows * cols * batch * out_bytes
     split_s = np.where(split > 1, split_k_s + partial_bytes / m.l2_bytes_per_s, 0.0)
+    executed_flop = 2.0 * outputs * steps * ctas
     parts = Parts(
         math_s=math_s,
         l2_s=l2_s(l2_bytes, np.minimum(ctas, m.num_sms), m),
         latency_s=split_s,
-        executed_flop=2.0 * outputs * steps * ctas,
+        executed_flop=executed_flop,
+        energy_flop=without_padding(executed_flop, 2.0 * rows * cols * depth * batch, m),
         l2_bytes=l2_bytes + partial_bytes,
         ctas=ctas,
         ctas_per_sm=per_sm,
@@ -167,7 +176,7 @@ def price_gemm(t: SimpleNamespace, m: Machine) -> Parts:
         split=split,
         flop_per_clk=m.flop_per_clk(t.dtype, t.pipe),
         efficiency=(f.tensor_efficiency if tensor else f.fma_efficiency) * (f.grouped_efficiency if t.tokens[0] else 1.0),
-        latency_clk=f.tensor_latency_clk if tensor else f.fma_latency_clk,
+        latency_clk=(f.tensor_latency_clk + f.rescale_latency_clk * (t.scale_block > 0)) if tensor else f.fma_latency_clk,
         feed=f.tensor_feed if tensor else f.fma_feed,
         epilogue_clk=f.tensor_epilogue_clk if tensor else f.fma_epilogue_clk,
         row_bytes=t.a_bytes,
@@ -182,6 +191,8 @@ def price_gemm(t: SimpleNamespace, m: Machine) -> Parts:
     )
     parts = replace(parts, l2_s=np.hypot(parts.l2_s, _page_walks_s(t, m, ctas, bm, bn, split)))
     ruled_out = (split > 1) & ((ctas / split >= 4.0 * m.num_sms) | (t.k / split < 64.0))
+    if t.scale_block[0] > 0:  # a tile's columns share one block of scales
+        ruled_out = ruled_out | (bn > np.maximum(t.scale_block, _SCALED_COLUMNS))
     dram_s = stream_s(dram_bytes, m) / f.gemm_dram_efficiency
     total = parts.latency_s + overlap(f.overlap_exponent, parts.math_s, parts.l2_s, dram_s) + np.where(ruled_out, np.inf, 0.0)
     best = fastest([(parts, total, [f"{tile.name}{f' split-K {s}' if s > 1 else ''}" for tile, s in pairs])])
@@ -190,5 +201,5 @@ def price_gemm(t: SimpleNamespace, m: Machine) -> Parts:
         latency_s=best.latency_s + f.gemm_fixed_s + f.dram_ramp_s * dram_bytes / np.maximum(t.total_bytes, 1.0),
         dram_s=dram_s,
         dram_bytes=dram_bytes,
-        energy_flop=best.executed_flop * energy_per_flop_ratio(m, t.dtype, t.pipe) * np.where(t.accumulator == "fp16", f.half_accumulator_energy, 1.0),
+        energy_flop=best.energy_flop * energy_per_flop_ratio(m, t.dtype, t.pipe) * np.where(t.accumulator == "fp16", f.half_accumulator_energy, 1.0),
     )

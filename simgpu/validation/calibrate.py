@@ -74,7 +74,7 @@ class Factor:
         return f"{self.name}[{self.key} nm]" if self.key else self.name
 
     def value(self, calibration: Calibration) -> float:
-        value = calibration.values[self.place][self.name]
+        value = next(calibration.values[group][self.name] for group in calibration.chain(self.place) if self.name in calibration.values.get(group, {}))
         return float(value[self.key] if self.key else value)
 
     def replaced(self, calibration: Calibration, value: float) -> Calibration:
@@ -185,12 +185,19 @@ def _fitted_as(case: Case) -> str:
     return f"{case.family} tensor" if on_tensor else case.family
 
 
-def fitted_factors(calibration: Calibration, places: Iterable[str] | None = None) -> list[Factor]:
-    """Every factor that the file says is fitted, in the file's order; generations first, then what they share."""
+def fitted_factors(calibration: Calibration, places: Iterable[str] | None = None, *, shared: bool = False) -> list[Factor]:
+    """Every factor that the file says is fitted, in the file's order; generations first, then what they share.
+
+    Args:
+        shared: Also those for which a generation has no value of its own yet, numbers by process node excepted.
+    """
     wanted = list(places) if places is not None else [*(p for p in calibration.values if p != COMMON), COMMON]
     result: list[Factor] = []
     for place in wanted:
-        for name, value in calibration.values.get(place, {}).items():
+        values = dict(calibration.values.get(place, {}))
+        if shared:
+            values = {name: value for name, value in calibration.values[COMMON].items() if not isinstance(value, Mapping)} | values
+        for name, value in values.items():
             about = calibration.parameters[name]
             if "families" not in about:
                 continue
@@ -212,6 +219,7 @@ def fit(
     calibration: Calibration,
     *,
     places: Iterable[str] | None = None,
+    shared: bool = False,
     rounds: int = 3,
     pull: float = PULL,
     progress: Callable[[str], None] = lambda _: None,
@@ -220,13 +228,14 @@ def fit(
 
     Args:
         places: Only factors of these generations (or "common"); all if None.
+        shared: Generations may get values of their own for factors that they share with others so far.
         rounds: Sweeps over all factors.
         pull: What a factor pays for each e-fold that it moves away from where it started. [loss]
     """
     origin = calibration
     for number in range(rounds):
         step = STEPS[min(number, len(STEPS) - 1)]
-        for factor in fitted_factors(calibration, places):
+        for factor in fitted_factors(calibration, places, shared=shared):
             generations = heirs(calibration, factor.place)
             best = bench.loss(calibration, factor.families, generations) + pull * _distance(factor, calibration, origin)
             if not np.isfinite(best):

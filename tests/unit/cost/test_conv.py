@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from simgpu.cost import conv_catalogue as catalogue
-from tests.toy_costs import AMPERE, FERMI, KEPLER, LIMITLESS, MAXWELL, VOLTA, compute_gpu, conv, memory_gpu, price
+from simgpu.cost.times import KernelTimes
+from tests.toy_costs import AMPERE, FERMI, KEPLER, LIMITLESS, MAXWELL, TURING, VOLTA, compute_gpu, conv, memory_gpu, price
 
 ON_TENSOR = {"dtype": "fp16", "pipe": "tensor", "size": 2.0}
 PLAIN = {"split_k_s": 1e12, "conv_tensor_split_k_s": 1e12, "atomic_fraction": 1e-40}  # too dear: splitting the depth, and atomic adds
@@ -125,27 +126,50 @@ def test_no_fp32_library_splits_a_depth_that_spans_taps():
 # ---- gradients
 
 
-def test_each_group_alone_pays_for_its_own_atomic_adds():
-    """Before cuDNN 7.1 four groups of 8 → 8 channels are four convolutions; 128 pixels · 72 sums of 4 bytes each at DRAM bandwidth."""
-    gpu = compute_gpu(FERMI, dram={"clock_hz": 1.0, "bus_bits": 8.0})
-    factors = {"backward_data_efficiency": 1e-9}
+def test_scattering_fills_the_gradient_with_zeros_and_adds_to_it():
+    """dx of 8 channels and 128 pixels is written, read and written at DRAM's 1 B/s; 128 pixels · 72 sums of 4 bytes cross L2 at half its 40 B/s."""
+    gpu = compute_gpu(FERMI, dram={"clock_hz": 1.0, "bus_bits": 8.0}, l2={"size_bytes": 0.0, "bandwidth_bytes_per_clk": 40.0})
+    factors = {"backward_data_efficiency": 1e-9, "atomic_fraction": 0.5}
 
-    def atomics_s(groups: int) -> float:
+    def found(groups: int) -> KernelTimes:
         problem = conv(c=8 * groups, h=8, w=16, k=8 * groups, groups=groups, direction="bwd_data")
-        found = price(problem, gpu=gpu, factors=factors, library_year=2017.0)
-        assert "scatter GEMM" in found.choice_names()[0]
-        traffic = sum(access.bytes for access in (*problem.reads, *problem.writes))
-        return float(found.dram_s[0] - traffic / gpu.dram.bandwidth_bytes_per_s)
+        times = price(problem, gpu=gpu, factors=factors, library_year=2017.0)
+        assert "scatter GEMM" in times.choice_names()[0]
+        return times
 
-    one = 128 * 72 * 4 / gpu.dram.bandwidth_bytes_per_s
-    assert (atomics_s(1), atomics_s(4)) == pytest.approx((one, 4 * one))
+    dx, sums = 8 * 128 * 4, 128 * 72 * 4
+    one, four = found(1), found(4)
+    assert one.latency_s[0] == pytest.approx(3 * dx + sums / 20)
+    assert one.dram_bytes[0] == pytest.approx(3 * dx + 8 * 128 * 4 + 8 * 8 * 9 * 4)  # dy and w beside it
+    # Before cuDNN 7.1 four groups of 8 → 8 channels are four convolutions.
+    assert four.latency_s[0] == pytest.approx(4 * one.latency_s[0])
 
 
-def test_turing_has_no_weight_gradient_tile_of_64x64():
-    """64 channels × 64 filters: Volta's tile fits, Turing's smallest is half empty."""
+def test_a_strided_pointwise_layer_is_scattered():
+    """Only a quarter of the pixels has a gradient; implicit GEMM on CUDA cores computes the zeros of the others."""
+    flop, name = executed(conv(n=10, c=128, h=16, w=32, k=32, r=1, stride=2, direction="bwd_data"), factors={"atomic_fraction": 1.0})
+    assert (flop, name) == (10 * 2 * 128 * 128 * 32, "scatter GEMM 128x128")
+
+
+def test_turing_has_no_small_tile_for_the_gradient_of_weights(monkeypatch: pytest.MonkeyPatch):
+    """64 channels × 64 filters: Volta's tile fits, three quarters of Turing's are zeros."""
+    monkeypatch.setitem(catalogue._TENSOR_WEIGHT_TILES, "Volta", ((64, 64),))
     problem = conv(n=8, c=64, h=8, w=16, k=64, r=1, direction="bwd_weight", **ON_TENSOR)
-    (volta, _), (turing, _) = (executed(problem, capability) for capability in (VOLTA, (7, 5)))
-    assert (volta, turing) == (problem.flop, 2 * problem.flop)
+    (volta, _), (turing, _) = (executed(problem, capability) for capability in (VOLTA, TURING))
+    assert (volta, turing) == (problem.flop, 4 * problem.flop)
+
+
+@pytest.mark.parametrize(("l2_bytes", "traffic"), [(0.0, 8 + 2), (1e9, 2)])
+def test_turing_converts_the_gradient_of_weights(l2_bytes, traffic):
+    """128 · 128 sums of 4 bytes are written and read again unless L2 holds them, and written as halves: beside one kernel more (7 s)."""
+    problem = conv(c=128, h=8, w=16, k=128, r=1, direction="bwd_weight", **ON_TENSOR)
+
+    def latency_s(capability: tuple[int, int]) -> float:
+        gpu = compute_gpu(capability, dram={"clock_hz": 1.0, "bus_bits": 8.0}, l2={"size_bytes": l2_bytes, "bandwidth_bytes_per_clk": LIMITLESS})
+        return float(price(problem, gpu=gpu, factors={**PLAIN, "extra_kernel_s": 7.0}).latency_s[0])
+
+    assert latency_s(VOLTA) == pytest.approx(0.0, abs=1e-3)
+    assert latency_s(TURING) == pytest.approx(7.0 + traffic * 128 * 128, rel=1e-3)
 
 
 def test_backward_data_has_the_forward_product_with_channels_and_filters_exchanged():
@@ -283,6 +307,30 @@ def test_gradients_have_winograd_kernels_too(direction):
     assert flop == problem.flop / 4
 
 
+def test_a_transform_takes_its_bytes_at_each_sms_rate():
+    """Non-fused Winograd writes 36 numbers where it read 16: with memory for nothing, 10 SMs at 1 Hz move 2 bytes a clock each."""
+    problem = conv(n=16, c=64, h=4, w=4, k=64)
+    factors = {**PLAIN, "winograd_fused_efficiency": 1e-9, "conv_efficiency": 1e-9, "transform_bytes_per_clk": 2.0}
+    found = price(problem, gpu=compute_gpu(VOLTA), factors=factors)
+    assert found.choice_names()[0].startswith("Winograd F(4x4")
+    images = 2 * 16 * 64 * (16 + 36)  # in and out, one tile each
+    filters = 64 * 64 * (9 + 36)
+    assert found.latency_s[0] == pytest.approx(4 * (images + filters) / (10 * 2))
+
+
+@pytest.mark.parametrize(("shared_kib", "slower"), [(96, 1.0), (64, 2.0)])
+def test_fused_winograd_needs_room_in_shared_memory(shared_kib, slower):
+    """Two CTAs of 16 · 32 · 32 sums hide a latency that takes so many sums at full rate to hide; one alone runs at two thirds of their rate."""
+    problem = conv(c=16, h=16, w=160, k=32)  # 20 CTAs on 10 SMs
+    gpu = compute_gpu(VOLTA, shared={"size_bytes": shared_kib * 1024.0})
+    half = 16 * 32 * 32 / 5  # latency that 16,384 sums at 5 multiply-adds a clock half hide
+    found = price(problem, gpu=gpu, factors={**PLAIN, "conv_latency_clk": half}, library_year=2016.2)
+    assert "fused" in found.choice_names()[0]
+    two_at_once, one_by_one = 2 / (2 / 3), 2 / (1 / 2)
+    cta_s = 2 * 16 * 32 * 32 * 16 / 10
+    assert found.math_s[0] == pytest.approx(cta_s * (two_at_once if slower == 1.0 else one_by_one))
+
+
 # ---- depthwise
 
 
@@ -338,3 +386,11 @@ def test_energy_follows_what_is_executed():
     problem = conv(c=16, h=8, w=16, k=32)
     times = priced(problem, VOLTA, factors={"flop_energy_j": {"10": 1.0}}, library_year=2016.2)
     assert times.energy_j[0] == pytest.approx(problem.flop * 16 / 36)
+
+
+def test_zeros_that_fill_a_tile_up_cost_less_energy():
+    """64 of 128 filters: half of the multiplies meet zeros, at a fifth of the energy."""
+    problem = conv(c=8, h=8, w=16, k=64)
+    energy = {share: priced(problem, factors={"flop_energy_j": {"10": 1.0}, "padding_energy_ratio": share}).energy_j[0] for share in (1.0, 0.2)}
+    assert energy[1.0] == pytest.approx(2 * problem.flop)
+    assert energy[0.2] == pytest.approx(1.2 * problem.flop)

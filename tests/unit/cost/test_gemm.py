@@ -165,6 +165,23 @@ def test_block_scales_are_applied_by_cuda_cores(library: Library):
     assert scaled - plain == pytest.approx(32 / 4 * 128 * 128 * 2 / 5)
 
 
+def test_sums_wait_before_they_are_rescaled(library: Library):
+    """One tile of 128 · 128 sums; a latency that takes as many at 40 multiply-adds a clock to hide halves the rate of block-scaled kernels alone."""
+    library((128, 128))
+    half = {"rescale_latency_clk": 128 * 128 / 40}
+    plain, scaled = (seconds(128, 128, 32, dtype="fp16", pipe="tensor", size=2.0, factors={"rescale_instructions": 0.0, **half}, scale_block=b) for b in (0, 4))
+    assert scaled == pytest.approx(2 * plain)
+
+
+def test_tiles_are_no_wider_than_a_block_of_scales(library: Library):
+    library((64, 256), (64, 128))
+    on_tensor = {"dtype": "fp8", "pipe": "tensor", "size": 1.0}
+    gpu = compute_gpu(tensor_cores={"flop_per_clk": FrozenTable({"fp8": 80.0})})
+    problem = (640, 256, 32)  # ten wide tiles, as many as there are SMs
+    assert price(gemm(*problem, **on_tensor), gpu=gpu).choice_names() == ["64x256"]
+    assert price(gemm(*problem, scale_block=128, **on_tensor), gpu=gpu).choice_names() == ["64x128"]
+
+
 def test_operands_come_from_dram_once_and_from_l2_for_each_tile(library: Library):
     """256 × 256 × 8: A and B 8 kB each, C 256 kB. Each of 4 tiles fetches 8 · (128 + 128) · 4 B and all write C."""
     library((128, 128))

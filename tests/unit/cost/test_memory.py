@@ -36,10 +36,11 @@ def test_what_is_written_stays_if_all_of_the_kernel_fits():
     np.testing.assert_allclose(written, [0.0, 50_000.0], atol=0.1)
 
 
-def test_a_calibrated_share_of_l2_is_kept():
-    """Two partitions that each hold their own copy: half the size counts."""
+@pytest.mark.parametrize(("partitions", "share"), [(1.0, 0.5), (2.0, 1.0), (4.0, 2.0)])
+def test_each_partition_of_l2_holds_its_own_copy(partitions, share):
+    """Of 1000 B in two partitions half counts; more where both need not hold all."""
     t = table([[100.0]], [[500.0]], [0.0])
-    missed, _ = missed_bytes(t, toy_machine(l2_resident_fraction=0.5))
+    missed, _ = missed_bytes(t, toy_machine(toy_gpu(l2={"partitions": partitions}), l2_resident_fraction=share))
     assert missed[0, 0] == pytest.approx(50.0)
 
 

@@ -15,7 +15,8 @@ from simgpu.cost.calibration import COMMON, Calibration, parse_calibration, ship
 from simgpu.cost.model import CostModel
 from simgpu.errors import DataError
 from simgpu.validation.calibrate import Bench, Factor, calibration_text, fit, fitted_factors, heirs, leave_one_out, with_record
-from simgpu.validation.kernels import load_cases, predict
+from simgpu.validation.formats import load_cases
+from simgpu.validation.kernels import predict
 
 HEADER = "source,gpu,split,dtype_in,tensor_core,m,n,k,bias,time_ms,kernel,split_k"
 SIZES = ((512, 512, 512), (4096, 1024, 1024), (1024, 4096, 1024), (8192, 2048, 2048), (300, 2000, 700), (5000, 5000, 5000))
@@ -53,7 +54,7 @@ def test_a_factor_that_made_the_measurements_is_found_again(measure: Measure) ->
     """Half the efficiency: twice the time of large products. The search brings the error to a few percent."""
     bench = Bench([measure("v100-pcie-32gb", fma_efficiency=0.5)])
     before = bench.mape_by_family(HONEST)["linear"]
-    after = fit(bench, HONEST, places=["Volta"])
+    after = fit(bench, HONEST, places=["Volta"], shared=True)
     assert before > 20
     assert bench.mape_by_family(after)["linear"] < 5
     assert volta(after, "fma_efficiency") < 0.8 * volta(HONEST, "fma_efficiency")
@@ -68,7 +69,7 @@ def test_the_same_data_give_the_same_file_byte_for_byte(measure: Measure) -> Non
 
 def test_only_the_places_asked_for_change(measure: Measure) -> None:
     bench = Bench([measure("v100-pcie-32gb", fma_efficiency=0.7)])
-    after = fit(bench, HONEST, places=["Volta"], rounds=1)
+    after = fit(bench, HONEST, places=["Volta"], shared=True, rounds=1)
     assert after.values["Volta"] != HONEST.values["Volta"]
     assert {place: group for place, group in after.values.items() if place != "Volta"} == {
         place: group for place, group in HONEST.values.items() if place != "Volta"
@@ -78,7 +79,7 @@ def test_only_the_places_asked_for_change(measure: Measure) -> None:
 def test_no_factor_leaves_its_bounds(measure: Measure) -> None:
     """Ten times slower than any efficiency explains: the search stops at the lowest allowed."""
     bench = Bench([measure("v100-pcie-32gb", fma_efficiency=0.03)])
-    after = fit(bench, HONEST, places=["Volta"], rounds=1)
+    after = fit(bench, HONEST, places=["Volta"], shared=True, rounds=1)
     for factor in fitted_factors(after, ["Volta"]):
         if factor.value(after) != factor.value(HONEST):
             assert factor.low <= factor.value(after) <= factor.high, str(factor)
@@ -87,14 +88,14 @@ def test_no_factor_leaves_its_bounds(measure: Measure) -> None:
 def test_a_fit_never_makes_it_worse(measure: Measure) -> None:
     bench = Bench([measure("v100-pcie-32gb", fma_efficiency=0.8)])
     families = frozenset({"linear"})
-    losses = [bench.loss(fit(bench, HONEST, places=["Volta"], rounds=n), families) for n in (0, 1, 2)]
+    losses = [bench.loss(fit(bench, HONEST, places=["Volta"], shared=True, rounds=n), families) for n in (0, 1, 2)]
     assert losses[0] == bench.loss(HONEST, families)
     assert losses == sorted(losses, reverse=True)
 
 
 def test_measurements_that_say_nothing_about_a_factor_leave_it(measure: Measure) -> None:
     bench = Bench([measure("v100-pcie-32gb", fma_efficiency=0.7)])
-    after = fit(bench, HONEST, places=["Volta"], rounds=1)
+    after = fit(bench, HONEST, places=["Volta"], shared=True, rounds=1)
     for name, value in HONEST.values["Volta"].items():
         if "linear" not in HONEST.parameters[name].get("families", ()):
             assert after.values["Volta"][name] == value
@@ -122,6 +123,16 @@ def test_only_factors_that_name_families_are_fitted_generations_first() -> None:
     assert {factor.place for factor in fitted_factors(HONEST, ["Volta"])} == {"Volta"}
 
 
+def test_a_generation_may_get_values_that_it_shares_so_far():
+    """Ada inherits from two generations and they from what all share."""
+    own, all_ = ({factor.name: factor for factor in fitted_factors(HONEST, ["Ada"], shared=shared)} for shared in (False, True))
+    assert set(own) < set(all_)
+    factor = all_["conv_latency_clk"]
+    assert factor.value(HONEST) == HONEST.values["Ampere GA100"]["conv_latency_clk"]
+    assert factor.replaced(HONEST, 7.0).values["Ada"]["conv_latency_clk"] == 7.0
+    assert not any(factor.key for factor in all_.values())  # numbers by process node belong to all
+
+
 def test_a_factor_by_process_node_is_one_for_each_node() -> None:
     nodes = [factor for factor in fitted_factors(HONEST, [COMMON]) if factor.name == "flop_energy_j"]
     assert {factor.key for factor in nodes} == set(HONEST.values[COMMON]["flop_energy_j"])
@@ -137,7 +148,7 @@ def test_heirs_of_a_generation() -> None:
     assert heirs(HONEST, COMMON) == frozenset()  # all
     assert heirs(HONEST, "Volta") >= {"Volta", "Turing"}
     assert "Maxwell" not in heirs(HONEST, "Volta")
-    assert Factor(place="Volta", name="fma_efficiency", families=frozenset(), low=0.0, high=1.0).value(HONEST) == HONEST.values["Volta"]["fma_efficiency"]
+    assert Factor(place="Volta", name="fma_efficiency", families=frozenset(), low=0.0, high=1.0).value(HONEST) == HONEST.values[COMMON]["fma_efficiency"]
 
 
 # ---- the measurements

@@ -15,7 +15,8 @@ import pytest
 from simgpu.arch.loader import load_gpu
 from simgpu.cli import main
 from simgpu.errors import DataError, OptionError
-from simgpu.validation.kernels import load_cases, predict
+from simgpu.validation.formats import load_cases
+from simgpu.validation.kernels import predict
 from simgpu.validation.outcome import Validation, Wanted
 from simgpu.validation.run import carried_data, check_wanted, data_files, validate
 from simgpu.validation.text import format_json, format_validation
