@@ -156,8 +156,8 @@ def _implicit_gemm(t: SimpleNamespace, m: Machine, library: ConvLibrary, directi
     )
     if tensor and direction == "bwd_weight" and library.converts_weights:
         parts = replace(parts, latency_s=parts.latency_s + f.extra_kernel_s + _conversion_s(t, m))
-    if tensor and library.computes_offsets:
-        parts = replace(parts, latency_s=parts.latency_s + f.conv_offsets_s)
+    if library.computes_offsets:
+        parts = replace(parts, latency_s=parts.latency_s + f.extra_kernel_s)
     possible = (split == 1) | (ctas <= 16.0 * m.num_sms)
     if direction == "fwd" and not tensor:  # cuDNN 8 splits no reduction that spans taps: grids of 708 3x3 rows on A100, V100, T4 and P100
         possible = possible & ((split == 1) | (taps == 1))

@@ -61,8 +61,9 @@ class ConvLibrary:
         takes_groups: One launch does all groups.
         splits_pointwise: Its FP32 kernels may split the depth of small pointwise problems.
         tap_channels: Input channels to which its tensor-core kernels pad each filter tap.
-        computes_offsets: A small kernel more in each call of a tensor-core convolution, taken for the one that computes offsets. No
-            profile was seen: inferred from DeepBench's times on V100 and T4 against TensorRT's in MLPerf, which prepares them once.
+        computes_offsets: A small kernel more in each call of implicit GEMM, taken for the one that computes offsets. No profile was
+            seen: inferred from DeepBench's times of tensor cores against TensorRT's in MLPerf, which prepares them once; in FP32
+            DeepBench's larger layers do not tell, but ShuffleNet v2's small ones take as much longer (arXiv:1807.11164, tables 1 to 3).
         converts_weights: Its tensor-core kernels leave the gradient of the weights in FP32, and another kernel converts it. Inferred
             from DeepBench's times on T4: beside the math they take 10 bytes of DRAM traffic for each weight, on V100 they do not.
     """

@@ -375,9 +375,11 @@ def test_a_convolution_has_fixed_costs_and_more_for_each_further_kernel():
     assert fused.latency_s[0] == pytest.approx(5.0 + 7.0)
 
 
-def test_cudnn_7_computes_offsets_in_each_call():
-    problem = conv(c=16, h=8, w=16, k=32, r=1, **ON_TENSOR)
-    before, since = (priced(problem, VOLTA, factors={"conv_offsets_s": 7.0}, library_year=year).latency_s[0] for year in (2019.0, 2021.0))
+@pytest.mark.parametrize("on", [{}, ON_TENSOR])
+def test_cudnn_7_computes_offsets_in_each_call(on):
+    """In a kernel more."""
+    problem = conv(c=16, h=8, w=16, k=32, r=1, **on)
+    before, since = (priced(problem, VOLTA, factors={"extra_kernel_s": 7.0}, library_year=year).latency_s[0] for year in (2019.0, 2021.0))
     assert before == pytest.approx(since + 7.0)
 
 
