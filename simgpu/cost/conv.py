@@ -159,6 +159,8 @@ def _implicit_gemm(t: SimpleNamespace, m: Machine, library: ConvLibrary, directi
     if library.computes_offsets:
         parts = replace(parts, latency_s=parts.latency_s + f.extra_kernel_s)
     possible = (split == 1) | (ctas <= 16.0 * m.num_sms)
+    if tensor and not library.splits_small:
+        possible = possible & ((split == 1) | (t.dtype != "int8"))
     if direction == "fwd" and not tensor:  # cuDNN 8 splits no reduction that spans taps: grids of 708 3x3 rows on A100, V100, T4 and P100
         possible = possible & ((split == 1) | (taps == 1))
     names = [f"implicit GEMM {tile[0]}x{tile[1]}{f' split-K {s}' if s > 1 else ''}{' joined groups' if pack > 1 else ''}" for tile, s, pack in pairs]
@@ -251,7 +253,7 @@ def _winograd_fused(t: SimpleNamespace, m: Machine, library: ConvLibrary, direct
         l2_s=l2_s(l2_bytes, np.minimum(ctas, m.num_sms), m),
         latency_s=transform_s + f.extra_kernel_s,
         executed_flop=flop * ctas,
-        energy_flop=without_padding(flop * ctas, 2.0 * 4.0 * t.n * rows * cols * ci * co, m),
+        energy_flop=without_padding(flop * ctas, 2.0 * 4.0 * t.n * rows * cols * ci * co, m) * f.winograd_fused_energy_ratio,
         l2_bytes=l2_bytes,
         ctas=ctas,
         ctas_per_sm=per_sm,

@@ -59,7 +59,8 @@ class ConvLibrary:
         winograd_blocks: Outputs (images, rows, columns) of a CTA of its fused Winograd kernels; () = it has none.
         winograd_non_fused: It has Winograd as transforms around a batched GEMM.
         takes_groups: One launch does all groups.
-        splits_pointwise: Its FP32 kernels may split the depth of small pointwise problems.
+        splits_small: Its FP32 kernels may split the depth of small pointwise problems, and its int8 kernels that of any (inferred from times:
+            DeepBench's on a T4 with cuDNN 7.6 want none, MLPerf's with TensorRT 8 do).
         tap_channels: Input channels to which its tensor-core kernels pad each filter tap.
         computes_offsets: A small kernel more in each call of implicit GEMM, taken for the one that computes offsets. No profile was
             seen: inferred from DeepBench's times of tensor cores against TensorRT's in MLPerf, which prepares them once; in FP32
@@ -71,7 +72,7 @@ class ConvLibrary:
     winograd_blocks: tuple[Block, ...]
     winograd_non_fused: bool
     takes_groups: bool
-    splits_pointwise: bool
+    splits_small: bool
     tap_channels: float
     computes_offsets: bool
     converts_weights: bool
@@ -87,7 +88,7 @@ def conv_library(generation: str, library_year: float) -> ConvLibrary:
         winograd_blocks=_FUSED_BLOCKS.get(generation, _LATER_BLOCKS) if fused else (),
         winograd_non_fused=generation not in _NO_WINOGRAD and library_year >= _CUDNN_5_1,
         takes_groups=library_year >= _CUDNN_7_1,
-        splits_pointwise=library_year >= _CUDNN_8,
+        splits_small=library_year >= _CUDNN_8,
         tap_channels=_WIDE_TAPS if wide_taps else _NARROW_TAPS,
         computes_offsets=library_year < _CUDNN_8,
         converts_weights=generation == "Turing",
@@ -106,4 +107,4 @@ def implicit_gemm_splits(library: ConvLibrary, direction: str, *, tensor: bool) 
     """Into how many parts implicit GEMM may split its depth."""
     if direction == "bwd_weight":
         return _WEIGHT_SPLITS
-    return _FORWARD_SPLITS if direction == "fwd" and (tensor or library.splits_pointwise) else (1,)
+    return _FORWARD_SPLITS if direction == "fwd" and (tensor or library.splits_small) else (1,)

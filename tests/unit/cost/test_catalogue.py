@@ -90,7 +90,7 @@ def test_a_newer_cudnn_has_what_older_ones_had(name):
         assert set(older.winograd_blocks) <= set(newer.winograd_blocks)
         assert older.winograd_non_fused <= newer.winograd_non_fused
         assert older.takes_groups <= newer.takes_groups
-        assert older.splits_pointwise <= newer.splits_pointwise
+        assert older.splits_small <= newer.splits_small
         assert older.tap_channels >= newer.tap_channels
         assert older.computes_offsets >= newer.computes_offsets
 

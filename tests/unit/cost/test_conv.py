@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from simgpu.arch.spec import FrozenTable
 from simgpu.cost import conv_catalogue as catalogue
 from simgpu.cost.times import KernelTimes
 from tests.toy_costs import AMPERE, FERMI, KEPLER, LIMITLESS, MAXWELL, TURING, VOLTA, compute_gpu, conv, memory_gpu, price
@@ -121,6 +122,14 @@ def test_cudnn_8_splits_the_depth_of_small_problems():
 def test_no_fp32_library_splits_a_depth_that_spans_taps():
     problem = conv(c=64, h=8, w=16, k=128, r=3)
     assert executed(problem, factors={"split_k_s": 0.0})[1] == "implicit GEMM 128x128"
+
+
+def test_cudnn_7_splits_no_int8():
+    """One tile on tensor cores for 10 SMs."""
+    problem = conv(c=64, h=8, w=16, k=128, r=3, dtype="int8", pipe="tensor", size=1.0)
+    gpu = compute_gpu(TURING, tensor_cores={"flop_per_clk": FrozenTable({"int8": 80.0})})
+    found = {year: price(problem, gpu=gpu, library_year=year).choice_names()[0] for year in (2019.0, 2021.0)}
+    assert found == {2019.0: "implicit GEMM 128x128", 2021.0: "implicit GEMM 128x128 split-K 8"}
 
 
 # ---- gradients
@@ -383,11 +392,12 @@ def test_cudnn_7_computes_offsets_in_each_call(on):
     assert before == pytest.approx(since + 7.0)
 
 
-def test_energy_follows_what_is_executed():
-    """Winograd's fewer multiplies save energy: 16 / 36 of it."""
+@pytest.mark.parametrize("ratio", [1.0, 1.5])
+def test_energy_follows_what_is_executed(ratio):
+    """Winograd's fewer multiplies save energy: 16 / 36 of it, though each costs more."""
     problem = conv(c=16, h=8, w=16, k=32)
-    times = priced(problem, VOLTA, factors={"flop_energy_j": {"10": 1.0}}, library_year=2016.2)
-    assert times.energy_j[0] == pytest.approx(problem.flop * 16 / 36)
+    times = priced(problem, VOLTA, factors={"flop_energy_j": {"10": 1.0}, "winograd_fused_energy_ratio": ratio}, library_year=2016.2)
+    assert times.energy_j[0] == pytest.approx(ratio * problem.flop * 16 / 36)
 
 
 def test_zeros_that_fill_a_tile_up_cost_less_energy():
