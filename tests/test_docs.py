@@ -18,9 +18,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from simgpu.cli import COMMANDS, main
+from simgpu.cost.calibration import shipped_calibration
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -138,6 +140,25 @@ def test_the_error_table_is_there():
     assert len(table) > 10
 
 
+def left_out_table() -> list[str]:
+    """Each GPU's errors by factors that never saw it, as the shipped calibration records them."""
+    columns = {
+        "linear": "linear", "bmm": "bmm", "elem.": "elementwise", "softmax": "softmax", "norm": "layernorm", "conv": "conv", "conv TC": "conv tensor",
+        "GEMM": "gemm", "GEMM TC": "gemm tensor", "prefill": "attention_prefill", "decode": "attention_decode",
+    }  # fmt: skip
+    found = shipped_calibration().fit["leave_one_out"]
+    rows = [(one["gpu"], one["factors_of"].removesuffix(", other GPUs"), one["mape_pct"]) for one in found if set(one["mape_pct"]) & set(columns.values())]
+    lines = [f"{'GPU':<22}{'factors of':<14}" + "".join(f"{name:>9}" for name in columns)]
+    for gpu, place, errors in rows:
+        lines.append(f"{gpu:<22}{place:<14}" + "".join(f"{errors[family]:9.1f}" if family in errors else f"{'–':>9}" for family in columns.values()))
+    means = [np.mean([errors[family] for *_, errors in rows if family in errors]) for family in columns.values()]
+    return [*lines, f"{'mean':<36}" + "".join(f"{mean:9.1f}" for mean in means)]
+
+
+def test_the_errors_on_gpus_left_out_are_those_of_the_calibration():
+    assert left_out_table() in [lines for _, lines in blocks("text")]
+
+
 def renew(errors: bool) -> None:
     """Runs the commands and writes what they print; where the README shows "...", as many lines before and after it as now.
 
@@ -162,8 +183,9 @@ def renew(errors: bool) -> None:
             printed = run("simgpu validate --quiet").splitlines()
             start = printed.index("By family") + 1
             table = [line[2:] for line in printed[start : printed.index("", start)] if "use with care" not in line]
-            at = lines.index("<!-- errors: written by make readme -->") + 2
-            lines[at : lines.index("```", at)] = table
+            for mark, found in (("errors", table), ("left out", left_out_table())):
+                at = lines.index(f"<!-- {mark}: written by make readme -->") + 2
+                lines[at : lines.index("```", at)] = found
         for picture in Path("notebooks/pictures").iterdir():
             if picture.suffix != ".png":
                 shutil.copy(picture, ROOT / picture)
