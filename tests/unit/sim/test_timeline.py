@@ -20,6 +20,12 @@ def test_overlap_counts_once():
     assert covered_s(np.zeros(0), np.zeros(0)) == 0
 
 
+def test_kernels_back_to_back_leave_no_idle_time_not_even_a_rounding_error():
+    ends = np.cumsum(np.random.default_rng(1).uniform(1e-6, 1e-4, 500))
+    starts = np.concatenate(([0.0], ends[:-1]))
+    assert covered_s(starts, ends) == ends[-1]
+
+
 def test_levels_add_up_where_intervals_overlap():
     moments, levels = level_over_time(np.array([0.0, 2.0, 2.0]), np.array([2.0, 4.0, 3.0]), np.array([1.0, 5.0, 2.0]))
     assert moments.tolist() == [0, 2, 3, 4]
