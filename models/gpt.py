@@ -1,4 +1,4 @@
-"""GPT-2 and the GPT-3 sizes, with the modules and views of Hugging Face's GPT2LMHeadModel."""
+"""GPT-2 and the GPT-3 sizes, with the modules and views of Hugging Face's GPT2LMHeadModel; its Conv1D has weights that lie as (in, out)."""
 
 from simgpu.errors import OptionError
 from simgpu.frontends.builder import Builder, Tensor
@@ -68,15 +68,16 @@ def _block(b: Builder, x: Tensor, heads: int, past_len: int, dropout: float) -> 
     batch, _, hidden = x.shape
     y = b.layer_norm(x, name="ln_1")
     with b.scope("attn"):
-        q, k, v = (b.split_heads(part, heads) for part in b.split(b.linear(y, 3 * hidden, name="c_attn"), 3, axis=2))
+        q, k, v = (b.split_heads(part, heads) for part in b.split(b.linear(y, 3 * hidden, name="c_attn", in_out=True), 3, axis=2))
         if past_len:
             cache = (batch, heads, past_len, hidden // heads)
             k = b.concat([b.state(b.path("past_key"), cache), k], axis=2)
             v = b.concat([b.state(b.path("past_value"), cache), v], axis=2)
         y = b.merge_heads(b.attention(q, k, v, causal=True, dropout=dropout))
-        x = b.add(b.dropout(b.linear(y, hidden, name="c_proj"), dropout), x)
+        x = b.add(b.dropout(b.linear(y, hidden, name="c_proj", in_out=True), dropout), x)
     y = b.layer_norm(x, name="ln_2")
     with b.scope("mlp"):
-        y = b.linear(b.gelu_new(b.linear(y, 4 * hidden, name="c_fc")), hidden, name="c_proj")
+        y = b.gelu_new(b.linear(y, 4 * hidden, name="c_fc", in_out=True))
+        y = b.linear(y, hidden, name="c_proj", in_out=True)
         y = b.dropout(y, dropout)
     return b.add(x, y)

@@ -16,12 +16,13 @@ from tests.toys import toy_gpu
 LIMITLESS = 1e30
 COLD = float("inf")
 # Compute capability → the generation whose kernels count.
-FERMI, KEPLER, MAXWELL, VOLTA, TURING, AMPERE, HOPPER = (2, 0), (3, 5), (5, 2), (7, 0), (7, 5), (8, 0), (9, 0)
+FERMI, KEPLER, MAXWELL, PASCAL, VOLTA, TURING, AMPERE, HOPPER = (2, 0), (3, 5), (5, 2), (6, 1), (7, 0), (7, 5), (8, 0), (9, 0)
 
 _BY_UNIT: dict[str, Any] = {"s": 0.0, "clk": 0.0, "J": 0.0, "B": LIMITLESS, "B/clk": LIMITLESS, "1/clk": LIMITLESS, "": 1.0, "V": 0.0, "V/Hz": 0.0}
 # Dimensionless factors that add something rather than scale it.
 _NOTHING = (
     "fma_feed",
+    "epilogue_feed",
     "tensor_feed",
     "conv_feed",
     "conv_tensor_feed",
@@ -106,7 +107,7 @@ def gemm(
 ) -> Kernel:
     """A GEMM; `size` is the bytes of an element, `b_size` those of the weights if they differ; on tensor cores: dtype="fp16", pipe="tensor"."""
     b_size = size if b_size is None else b_size
-    special = {key: fields.pop(key) for key in ("tokens", "scale_block", "shared_b", "accumulate") if key in fields}
+    special = {key: fields.pop(key) for key in ("tokens", "scale_block", "shared_b", "accumulate", "bias") if key in fields}
     work = Gemm(batch=batch, m=m, n=n, k=k, a_bytes=size, b_bytes=b_size, out_bytes=size, layout=layout, **special)
     return kernel(work, reads=(batch * m * k * size, batch * n * k * b_size), writes=(batch * m * n * size,), name=name, **fields)
 

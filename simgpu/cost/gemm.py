@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from simgpu.cost.catalogue import gemm_splits, gemm_tiles
+from simgpu.cost.catalogue import CUBLASLT_YEAR, EPILOGUE, gemm_splits, gemm_tiles
 from simgpu.cost.laws import busiest_sm_s, overlap
 from simgpu.cost.machine import Machine
 from simgpu.cost.memory import l2_s, missed_bytes, stream_s
@@ -21,6 +21,7 @@ from simgpu.cost.parts import Parts, candidates, fastest
 Values = Any
 
 
+_LRU = 16.0  # a sweep that does not fit misses always, one that fits never: the exponent only rounds that step off
 # Energy of a FLOP on CUDA cores over that of FP32. fp16 and fp64: guesses. int8: T4 multiplies on CUDA cores (dp4a, DeepBench) at its full clock.
 _VECTOR_ENERGY = {"fp16": 0.6, "fp64": 2.0, "int8": 0.12}
 _SCALED_COLUMNS = 128.0  # columns of a block of scales in DeepSeek-V3's format, arXiv:2412.19437, section 3.3.2
@@ -134,20 +135,30 @@ def _expert_tiles(t: SimpleNamespace, bms: list[int], ndim: int) -> Values:
     return stacked if ndim == 1 else stacked[:, np.newaxis, :]
 
 
-def _page_walks_s(t: SimpleNamespace, m: Machine, ctas: Values, bm: Values, bn: Values, split: Values) -> Values:
+def _page_walks_s(t: SimpleNamespace, m: Machine, ctas: Values, sweeps: bool, columns: Values, bm: Values, bn: Values, split: Values) -> Values:
     """Time of address translation for operands that are contiguous along k: each row of a tile lies in a page of its own.
 
-    Pascal and older reach only so many bytes with their TLB; beyond, long rows (k > 8192) collapse to a fixed rate of
-    rows a clock. Later chips have no such limit (rate inf).
+    Pascal and older reach only so many bytes with their TLBs; later chips have no such limit (rates inf). Beyond the reach
+    long rows (k > 8192) collapse to a fixed rate of rows a clock. And a B that lies along k and that every row of tiles
+    sweeps anew misses for each of its rows as soon as it is larger than a smaller reach.
 
-    Source: measured, Linear on P100 and P4; the TLB is inferred from the sizes at which it begins.
+    Source: measured. Linear on P100 and P4; on P4 (maxwell_sgemm_32x128_tn) it falls from 2.7 to 1.7 TFLOP/s where B grows
+        from 15 to 17 MB, and DeepBench's TN on Titan X Pascal from 9.8 to 3.3 between 26 and 28 MB, whatever A's size is.
+        The TLB is inferred from the sizes at which it begins.
+
+    Args:
+        sweeps: CTAs side by side work on one row of tiles. columns: Columns of B that they work on.
     """
     f = m.factors
     a_along, b_along = np.isin(t.layout, ("tn", "nn")), np.isin(t.layout, ("tn", "nt"))
     span = t.batch * t.k * (t.m * t.a_bytes * a_along + t.n * t.b_bytes * b_along)
     far = np.minimum(1.0, t.k * t.b_bytes / f.tlb_page_bytes) * (1.0 - np.minimum(1.0, f.tlb_reach_bytes / np.maximum(span, 1.0)))
-    fetches = ctas * np.ceil(t.k / split / 8.0) * (bm * a_along + bn * b_along)
-    return fetches * far / (f.tlb_rows_per_clk * m.num_sms * m.clock_hz)
+    tile_steps = ctas * np.ceil(t.k / split / 8.0)
+    walks_clk = tile_steps * far * (bm * a_along + bn * b_along) / f.tlb_rows_per_clk
+    fill = np.minimum(1e3, np.minimum(t.n, columns) * t.k * t.b_bytes / np.maximum(f.sweep_reach_bytes * m.num_sms, 1.0)) ** _LRU
+    again = sweeps * (t.layout == "tn") * (1.0 - np.minimum(1.0, bm / t.m))  # the first row of tiles sweeps once, as any kernel does
+    sweeps_clk = tile_steps * bn * again * fill / (1.0 + fill) / f.sweep_rows_per_clk
+    return (walks_clk + sweeps_clk) / (m.num_sms * m.clock_hz)
 
 
 def price_gemm(t: SimpleNamespace, m: Machine) -> Parts:
@@ -156,7 +167,9 @@ def price_gemm(t: SimpleNamespace, m: Machine) -> Parts:
     ndim = max(1, np.ndim(m.num_sms))
     tensor = t.pipe[0] == "tensor"
     batched = bool(t.batch[0] > 1)
-    tiles = gemm_tiles(m.generation, tensor=tensor, batched=batched, layout=str(t.layout[0]), library_year=m.library_year)
+    # PyTorch calls cuBLASLt where a bias is to be added (since 1.11), which has only some of cuBLAS's kernels for old chips.
+    epilogue = bool(t.bias[0]) and m.generation in EPILOGUE and m.library_year >= CUBLASLT_YEAR
+    tiles = gemm_tiles(m.generation, tensor=tensor, batched=batched, epilogue=epilogue, library_year=m.library_year)
     whole = batched or bool(t.tokens[0]) or bool(t.scale_block[0] > 0) or (tensor and str(t.dtype[0]) == "int8")
     splits = gemm_splits(m.generation, tensor=tensor, whole=whole, narrow=bool(t.b_bytes[0] < t.a_bytes[0]), library_year=m.library_year)
     pairs = [(tile, s) for tile in tiles for s in splits]
@@ -177,7 +190,7 @@ def price_gemm(t: SimpleNamespace, m: Machine) -> Parts:
         flop_per_clk=m.flop_per_clk(t.dtype, t.pipe),
         efficiency=(f.tensor_efficiency if tensor else f.fma_efficiency) * (f.grouped_efficiency if t.tokens[0] else 1.0),
         latency_clk=(f.tensor_latency_clk + f.rescale_latency_clk * (t.scale_block > 0)) if tensor else f.fma_latency_clk,
-        feed=f.tensor_feed if tensor else f.fma_feed,
+        feed=f.tensor_feed if tensor else f.epilogue_feed if epilogue else f.fma_feed,
         epilogue_clk=f.tensor_epilogue_clk if tensor else f.fma_epilogue_clk,
         row_bytes=t.a_bytes,
         col_bytes=t.b_bytes,
@@ -189,11 +202,16 @@ def price_gemm(t: SimpleNamespace, m: Machine) -> Parts:
         summed_at_once=summed_at_once(t),
         row_tiles=_expert_tiles(t, [tile.bm for tile, _ in pairs], ndim) if t.tokens[0] else None,
     )
-    parts = replace(parts, l2_s=np.hypot(parts.l2_s, _page_walks_s(t, m, ctas, bm, bn, split)))
+    # Kernels of a later cuBLAS walk several rows of tiles at a time (grids 4 wide), and P4 shows nothing of the kind in them.
+    sweeps = epilogue or m.library_year < CUBLASLT_YEAR
+    columns = parts.ctas_per_sm * m.num_sms * bn
+    parts = replace(parts, l2_s=np.hypot(parts.l2_s, _page_walks_s(t, m, ctas, sweeps, columns, bm, bn, split)))
     ruled_out = (split > 1) & ((ctas / split >= 4.0 * m.num_sms) | (t.k / split < 64.0))
     if t.scale_block[0] > 0:  # a tile's columns share one block of scales
         ruled_out = ruled_out | (bn > np.maximum(t.scale_block, _SCALED_COLUMNS))
-    dram_s = stream_s(dram_bytes, m) / f.gemm_dram_efficiency
+    # Eight steps of k are one sector of each row: CUDA-core kernels stream an operand that lies along k in such slices.
+    sliced = 0.0 if tensor else sum(np.isin(t.layout, ("tn", one)) * missed[i] for i, one in enumerate(("nn", "nt")))
+    dram_s = stream_s(dram_bytes + sliced * (1.0 / f.slice_dram_fraction - 1.0), m) / f.gemm_dram_efficiency
     total = parts.latency_s + overlap(f.overlap_exponent, parts.math_s, parts.l2_s, dram_s) + np.where(ruled_out, np.inf, 0.0)
     best = fastest([(parts, total, [f"{tile.name}{f' split-K {s}' if s > 1 else ''}" for tile, s in pairs])])
     return replace(

@@ -93,6 +93,7 @@ def _price_weight_gradient(t: SimpleNamespace, m: Machine) -> Parts:
         scale_block=0.0 * one,
         accumulator=np.full(len(one), "fp32"),
         layout=np.full(len(one), "nt"),
+        bias=np.zeros(len(one), dtype=bool),
         m=rows,
         n=cols,
         k=depth,

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from simgpu.errors import ShapeError
 from simgpu.frontends.builder_core import BuilderCore
-from simgpu.graph.ir import CONSTANT, WEIGHT, Tensor
+from simgpu.graph.ir import CONSTANT, WEIGHT, Attr, Tensor
 
 __all__ = ["Builder", "Tensor", "round_channels"]
 
@@ -76,12 +76,13 @@ class Builder(BuilderCore):
         biases = (self._parameter(f"{full}.bias", (channels,), WEIGHT),) if bias else ()
         return self._module("ConvTranspose", full, x, weight, *biases, kernel_shape=k, strides=s, pads=p + p, group=groups)
 
-    def linear(self, x: Tensor, features: int, *, bias: bool = True, name: str = "linear", tied: Tensor | None = None) -> Tensor:
-        """x[..., in] · weight[features, in]ᵀ (+ bias); `tied` is a weight to use again, [features, in]."""
+    def linear(self, x: Tensor, features: int, *, bias: bool = True, name: str = "linear", tied: Tensor | None = None, in_out: bool = False) -> Tensor:
+        """x[..., in] · weight[features, in]ᵀ (+ bias); `tied` is a weight to use again; `in_out`: the weight lies as [in, features] in memory."""
         full = self._unique(self.path(name))
         weight = tied if tied is not None else self._parameter(f"{full}.weight", (features, x.shape[-1]), WEIGHT)
         biases = (self._parameter(f"{full}.bias", (features,), WEIGHT),) if bias else ()
-        return self._module("Linear", full, x, weight, *biases)
+        attrs: dict[str, Attr] = {"in_out": 1} if in_out else {}
+        return self._module("Linear", full, x, weight, *biases, **attrs)
 
     def embedding(self, ids: Tensor, vocab: int, dim: int, *, name: str = "embedding") -> Tensor:
         """Rows of a table [vocab, dim]: ids (…) → (…, dim)."""

@@ -36,13 +36,26 @@ def _emit(low: Lowering, op: Op, a: Tensor, b: Tensor, work: Gemm, *, label: str
     low.emit(op, work, label=epilogue_label(label, op), reads=reads, writes=writes, math_=low.product_math(a, b))
 
 
+def _has_bias(op: Op) -> bool:
+    return len(op.inputs) > 2 and bool(op.inputs[2])
+
+
 @rule("Linear")
 def linear(low: Lowering, op: Op) -> None:
-    """x[..., in] · weight[out, in]ᵀ: one GEMM with the bias in its epilogue."""
+    """x[..., in] · weight[out, in]ᵀ (or a weight that lies as (in, out)): one GEMM with the bias in its epilogue."""
     x, w = low.input(op, 0), low.input(op, 1)
     n, k = w.shape
     out = low.tensor(op.outputs[0])
-    work = Gemm(m=out.elements // n, n=n, k=k, a_bytes=low.element_bytes(x), b_bytes=low.element_bytes(w), out_bytes=low.element_bytes(out))
+    work = Gemm(
+        m=out.elements // n,
+        n=n,
+        k=k,
+        a_bytes=low.element_bytes(x),
+        b_bytes=low.element_bytes(w),
+        out_bytes=low.element_bytes(out),
+        layout="nn" if op.attrs.get("in_out") else "tn",
+        bias=_has_bias(op),
+    )
     _emit(low, op, x, w, work, label="linear", reads=[_rows(low, op, x), low.access(w.name), *extra_reads(low, op, 2)])
 
 
@@ -85,6 +98,7 @@ def gemm(low: Lowering, op: Op) -> None:
         b_bytes=low.element_bytes(b),
         out_bytes=low.element_bytes(out),
         layout=layout_name(trans_a, trans_b),
+        bias=_has_bias(op),
     )
     _emit(low, op, a, b, work, label="linear", reads=[low.contiguous(op, a.name), low.contiguous(op, b.name), *extra_reads(low, op, 2)])
 

@@ -27,6 +27,7 @@ class Gemm:
         a_bytes, b_bytes, out_bytes: Bytes of one element in memory (0.5 for int4). [B]
         shared_b: All batches read the same B (then B's bytes count once).
         layout: As PyTorch stores them: "tn" Linear (B is n × k row-major), "nn" matmul, "nt".
+        bias: The epilogue adds a bias, which only some of a library's kernels can (cuBLASLt's).
         accumulate: C is also read (beta ≠ 0).
         accumulator: Format in which products are summed; "fp16" costs tensor cores less energy.
         scale_block: Depth of a block that shares a scale (128 for DeepSeek's fp8), 0 if scales are per tensor.
@@ -43,6 +44,7 @@ class Gemm:
     out_bytes: float
     shared_b: bool = False
     layout: str = "tn"
+    bias: bool = False
     accumulate: bool = False
     scale_block: int = 0
     accumulator: str = "fp32"

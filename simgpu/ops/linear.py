@@ -66,7 +66,7 @@ def gemm(call: Call) -> Sequence[Spec]:
 
 @rule("Linear", macs=_inner(0))
 def linear(call: Call) -> Sequence[Spec]:
-    """x[..., in] · weight[out, in]ᵀ + bias[out]."""
+    """x[..., in] · weight[out, in]ᵀ + bias[out]; the attribute `in_out` says that the weight lies as (in, out) in memory."""
     x, weight = call.shape(0, rank=1), call.shape(1, rank=2)
     if len(weight) != 2 or x[-1] != weight[1]:
         raise call.fail(f"multiplies {x} by a weight of {weight} (out, in): {x[-1]} features meet {weight[1]}")

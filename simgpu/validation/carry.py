@@ -78,21 +78,24 @@ def write_gz(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -
 
 
 def carry(folder: Path, manifest_path: Path = DATA / "MANIFEST.json") -> None:
-    """Writes the tables named in the manifest, as found anywhere below the folder, beside it.
+    """Writes the tables named in the manifest, as found anywhere below the folder, beside it; what is not there stays as it is carried.
 
     Raises:
-        DataError: A table of the manifest is not there.
+        DataError: A table of the manifest is neither there nor carried.
     """
     manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
     for name, entry in manifest["files"].items():
         found = sorted(folder.rglob(f"{name}.csv"))
+        packed = manifest_path.parent / f"{name}.csv.gz"
+        if not found and packed.exists():
+            continue
         if not found:
             raise DataError(f"{folder}: no {name}.csv in it, which {manifest_path.name} lists")
         table = read_table(found[0])
         extra = {c for word, columns in _NEEDED.items() if word in name or word in found[0].parts for c in columns}
         columns = [i for i, c in enumerate(table.header) if c not in _DROPPED or c in extra]
         rows = carried_rows(table, LIMIT, entry.get("without", {}))
-        write_gz(manifest_path.parent / f"{name}.csv.gz", [table.header[i] for i in columns], ([cells[i] for i in columns] for cells in rows))
+        write_gz(packed, [table.header[i] for i in columns], ([cells[i] for i in columns] for cells in rows))
         entry["rows"], entry["rows_published_here"] = len(rows), len(table)
     manifest_path.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 

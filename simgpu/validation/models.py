@@ -35,9 +35,8 @@ _FORWARD = {"infer", "fwd"}
 _BACKWARD = {"train": "train", "fwd+bwd": "train", "bwd": "backward"}  # the table's word → ours
 _PER_SAMPLE = {"images/s", "sequences/s", "samples/s", "samples/s per GPU"}
 _OTHERS = {"neusight_ms": "NeuSight", "habitat_ms": "Habitat", "li_ms": "Li", "roofline_ms": "their roofline"}
-# Labels of NeuSight, as (GPU, network, batch). A100-40: 0.66 to 0.69 of the sum of its own operators. P4: BERT-large at batch 16
-# takes 2.3 times as long as at batch 8; in one of its runs Linear reached 0.1 to 0.5 of the peak, in the other 0.8.
-_DOUBTFUL = (("a100-pcie-40gb", "bert-large", None), ("a100-pcie-40gb", "gpt2-large", 4), ("p4", None, None))
+# Labels of NeuSight, as (GPU, network, batch): 0.66 to 0.69 of the sum of their own operators.
+_DOUBTFUL = (("a100-pcie-40gb", "bert-large", None), ("a100-pcie-40gb", "gpt2-large", 4))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,6 +49,7 @@ class Decoder:
         norms: Norms of a layer: 1 shared by both branches of a parallel layer, 2, or 4 (before and after each branch).
         post_norm: Norms stand after the residual addition instead of before the branch.
         qk_norm: Queries and keys are normalised per head: "", "rms" or "layer".
+        in_out: Weights lie as (in, out) in memory: Conv1D of transformers.
         gated: Feed-forward is act(gate) · up.
         windows: For each layer the keys a query sees at most; 0 = all.
         rolling: A layer with a window keeps only that many keys.
@@ -83,6 +84,7 @@ class Decoder:
     out_bias: bool = False
     mlp_bias: bool = False
     head_bias: bool = False
+    in_out: bool = False
     tied: bool = False
     alibi: bool = False
     windows: tuple[int, ...] = ()
@@ -186,7 +188,7 @@ def _attention(b: Builder, d: Decoder, x: Tensor, i: int, *, tables: Tables | No
     n, dim = d.names, d.head_dim
     widths = (d.heads * dim, d.kv_heads * dim, d.kv_heads * dim)
     if len(n.qkv) == 1:
-        q, k, v = b.split(b.linear(x, sum(widths), bias=d.qkv_bias, name=n.qkv[0]), widths, axis=-1, name="qkv")
+        q, k, v = b.split(b.linear(x, sum(widths), bias=d.qkv_bias, name=n.qkv[0], in_out=d.in_out), widths, axis=-1, name="qkv")
     else:
         q, k, v = (b.linear(x, width, bias=d.qkv_bias, name=name) for name, width in zip(n.qkv, widths, strict=True))
     q, k, v = split_heads(b, q, d.heads, name="q"), split_heads(b, k, d.kv_heads, name="k"), split_heads(b, v, d.kv_heads, name="v")
@@ -202,13 +204,13 @@ def _attention(b: Builder, d: Decoder, x: Tensor, i: int, *, tables: Tables | No
     if d.score_cap:
         attrs["softcap"] = d.score_cap
     y = b.op("Attention", q, k, v, *([mask] if mask else []), name="attention", **attrs)
-    return b.linear(merge_heads(b, y), d.hidden, bias=d.out_bias, name=n.out)
+    return b.linear(merge_heads(b, y), d.hidden, bias=d.out_bias, name=n.out, in_out=d.in_out)
 
 
 def _feed_forward(b: Builder, d: Decoder, x: Tensor) -> Tensor:
     n = d.names
     if not d.gated:
-        return mlp(b, x, d.width, act=d.act, up=n.gate_up[0], down=n.down, bias=d.mlp_bias)
+        return mlp(b, x, d.width, act=d.act, up=n.gate_up[0], down=n.down, bias=d.mlp_bias, in_out=d.in_out)
     if len(n.gate_up) == 2:
         return gated_mlp(b, x, d.width, act=d.act, gate=n.gate_up[0], up=n.gate_up[1], down=n.down, bias=d.mlp_bias)
     gate, up = b.split(b.linear(x, 2 * d.width, bias=d.mlp_bias, name=n.gate_up[0]), 2, axis=-1, name="gate_up")

@@ -33,6 +33,7 @@ def gpt2(f: Fields, name: str) -> Decoder:
         qkv_bias=True,
         out_bias=True,
         mlp_bias=True,
+        in_out=True,
         tied=f.flag("tie_word_embeddings", default=True),
         names=Names(
             embed="transformer.wte", positions="transformer.wpe", layers="transformer.h", attention="attn", qkv=("c_attn",), out="c_proj",
@@ -54,6 +55,7 @@ def gptj(f: Fields, name: str) -> Decoder:
         norms=1,
         qkv_bias=False,
         out_bias=False,
+        in_out=False,
         head_bias=True,
         tied=f.flag("tie_word_embeddings", default=False),
         names=replace(d.names, qkv=("q_proj", "k_proj", "v_proj"), out="out_proj", gate_up=("fc_in",), down="fc_out"),

@@ -15,8 +15,8 @@ ONE_OF_EACH = ("8800-gtx", "gtx-480", "k40", "m40", "p100", "p4", "v100", "t4", 
 GENERATIONS = [generation(load_gpu(name)) for name in ONE_OF_EACH]
 
 
-def shapes(name: str, *, tensor: bool = False, batched: bool = False, layout: str = "tn", library_year: float = 2024.0) -> set[tuple[int, int]]:
-    return {(tile.bm, tile.bn) for tile in gemm_tiles(name, tensor=tensor, batched=batched, layout=layout, library_year=library_year)}
+def shapes(name: str, *, tensor: bool = False, batched: bool = False, epilogue: bool = False, library_year: float = 2024.0) -> set[tuple[int, int]]:
+    return {(tile.bm, tile.bn) for tile in gemm_tiles(name, tensor=tensor, batched=batched, epilogue=epilogue, library_year=library_year)}
 
 
 def test_the_fourteen_generations_differ():
@@ -27,9 +27,9 @@ def test_the_fourteen_generations_differ():
 def test_every_generation_has_kernels_for_every_problem(name):
     for tensor in (False, True):
         for batched in (False, True):
-            for layout in ("tn", "nn", "nt"):
+            for epilogue in (False, True):
                 for year in (2015.0, 2024.0):
-                    found = shapes(name, tensor=tensor, batched=batched, layout=layout, library_year=year)
+                    found = shapes(name, tensor=tensor, batched=batched, epilogue=epilogue, library_year=year)
                     assert found
                     assert all(bm % 8 == bn % 8 == 0 and bm * bn <= 256 * 256 for bm, bn in found)
             assert 1 in gemm_splits(name, tensor=tensor, whole=batched, narrow=False, library_year=2024.0)
@@ -42,9 +42,10 @@ def test_tiles_are_named_rows_by_columns():
 def test_facts_about_single_generations():
     assert (16, 64) in shapes("Tesla")  # Volkov & Demmel, SC'08: blocks of 64 × 16, column-major
     assert (96, 96) in shapes("Fermi")  # Nath, Tomov, Dongarra 2010
-    assert (128, 128) in shapes("Pascal GP100", layout="nn")
-    assert (128, 128) not in shapes("Pascal GP100", layout="tn")  # kernel names of NeuSight's P100 rows, cuBLAS 12
-    assert (128, 128) in shapes("Pascal GP100", layout="tn", library_year=2017.0)  # DeepBench's P100 rows reached 98 % of its peak
+    for name in ("Pascal GP100", "Pascal GP10x"):
+        assert (128, 128) in shapes(name)  # kernel names of NeuSight's P4 rows without a bias in the epilogue
+        assert shapes(name, epilogue=True) == {(64, 64), (128, 32), (32, 128)}  # of its P100 and P4 rows with one, cuBLASLt 12
+        assert shapes(name, epilogue=True, library_year=2017.0) == shapes(name, library_year=2017.0)  # DeepBench's P100 rows reached 98 % of its peak
     assert shapes("Ampere GA100", batched=True) == {(128, 128)}  # grids of NeuSight's bmm rows
     assert min(bm for bm, _ in shapes("Hopper", tensor=True)) == 8  # wgmma takes as few as 8 columns, PTX ISA 8.0
     assert min(bm for bm, _ in shapes("Volta", tensor=True)) > 16

@@ -12,7 +12,7 @@ from simgpu.arch.spec import FrozenTable
 from simgpu.cost import gemm as formulas
 from simgpu.cost.catalogue import Tile
 from simgpu.cost.gemm import energy_per_flop_ratio
-from tests.toy_costs import compute_gpu, gemm, memory_gpu, price, toy_machine
+from tests.toy_costs import PASCAL, compute_gpu, gemm, memory_gpu, price, toy_machine
 from tests.toys import toy_gpu
 
 TILE_S = 2 * 128 * 128 * 8 / 10  # a tile of 128 × 128 outputs, 8 deep, on one SM
@@ -220,6 +220,46 @@ def test_rows_beyond_the_reach_of_the_tlb_need_translations(library: Library):
     assert price(gemm(128, 128, 8), gpu=compute_gpu(), factors=cold).l2_s[0] == pytest.approx(256 / 10)
     assert price(gemm(128, 128, 8, layout="nn"), gpu=compute_gpu(), factors=cold).l2_s[0] == pytest.approx(128 / 10)  # only A lies along k
     assert price(gemm(128, 128, 8), gpu=compute_gpu(), factors={**cold, "tlb_reach_bytes": 1e9}).l2_s[0] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_b_that_each_row_of_tiles_sweeps_anew_needs_translations(library: Library):
+    """Two rows of tiles, 8 deep: the second finds no row of B translated, 128 rows at one a clock and SM of 10."""
+    library((128, 128))
+    cold = {"sweep_rows_per_clk": 1.0, "sweep_reach_bytes": 0.0}
+
+    def walks_s(m: int, *, factors: dict[str, float], library_year: float = 2016.0, layout: str = "tn", **fields: Any) -> float:
+        return float(price(gemm(m, 128, 8, layout=layout, **fields), gpu=compute_gpu(PASCAL), factors=factors, library_year=library_year).l2_s[0])
+
+    assert walks_s(256, factors=cold) == pytest.approx(128 / 10)
+    assert walks_s(128, factors=cold) == pytest.approx(0.0, abs=1e-6)  # one row of tiles sweeps once
+    assert walks_s(256, factors=cold, layout="nn") == pytest.approx(0.0, abs=1e-6)  # B does not lie along k
+    assert walks_s(256, factors={**cold, "sweep_reach_bytes": 1e9}) == pytest.approx(0.0, abs=1e-6)
+    assert walks_s(256, factors=cold, library_year=2024.0) == pytest.approx(0.0, abs=1e-6)
+    assert walks_s(256, factors=cold, library_year=2024.0, bias=True) == pytest.approx(128 / 10)
+
+
+def test_a_bias_is_added_by_kernels_that_feed_worse(library: Library):
+    """Two bytes of shared memory a clock: 256 values of 4 bytes a step of k, 8 steps, cross it once without being hidden."""
+    library((128, 128))
+    shared = {"shared": {"bandwidth_bytes_per_clk": 2.0}}
+    plain, biased = (
+        float(price(gemm(128, 128, 8, bias=bias), gpu=compute_gpu(PASCAL, **shared), factors={"epilogue_feed": 1.0}).math_s[0]) for bias in (False, True)
+    )
+    assert plain == pytest.approx(TILE_S)
+    assert biased == pytest.approx(TILE_S + 256 * 4 * 8 / 2)
+
+
+def test_an_operand_along_k_comes_in_slices(library: Library):
+    """A and B of 128 x 8 values at 10 B/s; at half of that if only a sector of each row is fetched at a time."""
+    library((128, 128))
+
+    def dram_s(layout: str) -> float:
+        return float(price(gemm(128, 128, 8, layout=layout), gpu=memory_gpu(), factors={"slice_dram_fraction": 0.5}).dram_s[0])
+
+    operand_s, result_s = 128 * 8 * 4 / 10, 128 * 128 * 4 / 10
+    assert dram_s("tn") == pytest.approx(4 * operand_s + result_s)
+    assert dram_s("nn") == pytest.approx(3 * operand_s + result_s)
+    assert dram_s("nt") == pytest.approx(3 * operand_s + result_s)
 
 
 def test_fixed_costs_and_the_ramp_of_dram(library: Library):

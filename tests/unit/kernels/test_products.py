@@ -33,11 +33,16 @@ def reads(kernel: Kernel) -> list[tuple[str, float]]:
 
 def test_a_linear_layer_folds_its_leading_axes():
     kernel = only(run(lambda b: b.linear(b.input("x", (2, 5, 7)), 11, name="fc")))
-    assert kernel.work == Gemm(m=10, n=11, k=7, a_bytes=4, b_bytes=4, out_bytes=4, layout="tn")
+    assert kernel.work == Gemm(m=10, n=11, k=7, a_bytes=4, b_bytes=4, out_bytes=4, layout="tn", bias=True)
     assert reads(kernel) == [("x", 4 * 70), ("fc.weight", 4 * 77), ("fc.bias", 4 * 11)]
     assert [(a.tensor, a.bytes) for a in kernel.writes] == [("fc", 4 * 110)]
     assert kernel.flop == 2 * 10 * 11 * 7
     assert (kernel.label, kernel.pipe, kernel.dtype) == ("linear", "vector", "fp32")
+
+
+def test_a_weight_that_lies_as_in_out():
+    kernel = only(run(lambda b: b.linear(b.input("x", (2, 5, 7)), 11, bias=False, name="fc", in_out=True)))
+    assert kernel.work == Gemm(m=10, n=11, k=7, a_bytes=4, b_bytes=4, out_bytes=4, layout="nn")
 
 
 def test_weights_of_few_bits():

@@ -27,12 +27,21 @@ def one(path: Path) -> Case:
 def test_linear_layer(table: Write) -> None:
     case = one(table("source,gpu,split,m,n,k,bias,time_ms", "neusight,t4,test,10,20,30,yes,0.5"))
     (kernel,) = case.kernels
-    assert kernel.work == Gemm(m=10, n=20, k=30, a_bytes=4, b_bytes=4, out_bytes=4, layout="tn")
+    assert kernel.work == Gemm(m=10, n=20, k=30, a_bytes=4, b_bytes=4, out_bytes=4, layout="tn", bias=True)
     assert [a.bytes for a in kernel.reads] == [10 * 30 * 4, 20 * 30 * 4, 20 * 4]
     assert kernel.flop == 2 * 10 * 20 * 30
     assert (case.family, case.mode, case.measured_s, case.row, case.method) == ("linear", "fwd/test", 0.5e-3, 2, "event_timed_call")
     footprint = (10 * 30 + 20 * 30 + 20 + 10 * 20) * 4  # each repetition touches all of it before it comes back
     assert case.launches[0].distances == (footprint,) * 3
+
+
+@pytest.mark.parametrize(
+    ("kernel", "bias"),
+    [("maxwell_sgemm_32x128_tn", True), ("sgemm_128x128x8_NT_vec", False), ("maxwell_sgemm_128x64_tn", False), ("volta_sgemm_128x64_tn", True)],
+)
+def test_a_kernel_that_can_add_no_bias_did_not(table: Write, kernel: str, bias: bool) -> None:
+    (found,) = one(table("source,gpu,m,n,k,bias,time_ms,kernel", f"neusight,p4,10,20,30,yes,0.5,{kernel}")).kernels
+    assert found.work.bias is bias  # type: ignore[union-attr]
 
 
 def test_batched_matmul(table: Write) -> None:
