@@ -71,7 +71,8 @@ def _kind(kernel: Kernel) -> tuple[Any, ...]:
     pipe = kernel.pipe == "tensor"
     if isinstance(work, Gemm):
         dtype = kernel.dtype if pipe else ""
-        return kernel.family, pipe, dtype, work.layout, work.batch > 1, work.b_bytes < work.a_bytes, work.scale_block > 0, bool(work.tokens), work.bias and not pipe
+        special = work.b_bytes < work.a_bytes, work.scale_block > 0, bool(work.tokens), work.bias and not pipe
+        return kernel.family, pipe, dtype, work.layout, work.batch > 1, *special
     return kernel.family, pipe, getattr(work, "direction", "")
 
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from simgpu.errors import ShapeError
 from simgpu.frontends.builder_core import BuilderCore
-from simgpu.graph.ir import CONSTANT, WEIGHT, Attr, Tensor
+from simgpu.graph.ir import CONSTANT, WEIGHT, Tensor
 
 __all__ = ["Builder", "Tensor", "round_channels"]
 
@@ -81,8 +81,9 @@ class Builder(BuilderCore):
         full = self._unique(self.path(name))
         weight = tied if tied is not None else self._parameter(f"{full}.weight", (features, x.shape[-1]), WEIGHT)
         biases = (self._parameter(f"{full}.bias", (features,), WEIGHT),) if bias else ()
-        attrs: dict[str, Attr] = {"in_out": 1} if in_out else {}
-        return self._module("Linear", full, x, weight, *biases, **attrs)
+        if in_out:
+            return self._module("Linear", full, x, weight, *biases, in_out=1)
+        return self._module("Linear", full, x, weight, *biases)
 
     def embedding(self, ids: Tensor, vocab: int, dim: int, *, name: str = "embedding") -> Tensor:
         """Rows of a table [vocab, dim]: ids (…) → (…, dim)."""

@@ -44,7 +44,9 @@ def activate(b: Builder, x: Tensor, act: str) -> Tensor:
     return ACTIVATIONS[act](b, x)
 
 
-def mlp(b: Builder, x: Tensor, width: int, *, act: str, up: str = "fc1", down: str = "fc2", bias: bool = True, out: int | None = None, in_out: bool = False) -> Tensor:
+def mlp(
+    b: Builder, x: Tensor, width: int, *, act: str, up: str = "fc1", down: str = "fc2", bias: bool = True, out: int | None = None, in_out: bool = False
+) -> Tensor:
     """act(x · up) · down."""
     y = activate(b, b.linear(x, width, bias=bias, name=up, in_out=in_out), act)
     return b.linear(y, x.shape[-1] if out is None else out, bias=bias, name=down, in_out=in_out)
