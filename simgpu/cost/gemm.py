@@ -17,11 +17,10 @@ from simgpu.cost.laws import busiest_sm_s, overlap
 from simgpu.cost.machine import Machine
 from simgpu.cost.memory import l2_s, missed_bytes, stream_s
 from simgpu.cost.parts import Parts, candidates, fastest
+from simgpu.cost.translation import long_rows_s, sweeps_s
 
 Values = Any
 
-
-_LRU = 16.0  # a sweep that does not fit misses always, one that fits never: the exponent only rounds that step off
 # Energy of a FLOP on CUDA cores over that of FP32. fp16 and fp64: guesses. int8: T4 multiplies on CUDA cores (dp4a, DeepBench) at its full clock.
 _VECTOR_ENERGY = {"fp16": 0.6, "fp64": 2.0, "int8": 0.12}
 _SCALED_COLUMNS = 128.0  # columns of a block of scales in DeepSeek-V3's format, arXiv:2412.19437, section 3.3.2
@@ -135,32 +134,6 @@ def _expert_tiles(t: SimpleNamespace, bms: list[int], ndim: int) -> Values:
     return stacked if ndim == 1 else stacked[:, np.newaxis, :]
 
 
-def _page_walks_s(t: SimpleNamespace, m: Machine, ctas: Values, sweeps: bool, columns: Values, bm: Values, bn: Values, split: Values) -> Values:
-    """Time of address translation for operands that are contiguous along k: each row of a tile lies in a page of its own.
-
-    Pascal and older reach only so many bytes with their TLBs; later chips have no such limit (rates inf). Beyond the reach
-    long rows (k > 8192) collapse to a fixed rate of rows a clock. And a B that lies along k and that every row of tiles
-    sweeps anew misses for each of its rows as soon as it is larger than a smaller reach.
-
-    Source: measured. Linear on P100 and P4; on P4 (maxwell_sgemm_32x128_tn) it falls from 2.7 to 1.7 TFLOP/s where B grows
-        from 15 to 17 MB, and DeepBench's TN on Titan X Pascal from 9.8 to 3.3 between 26 and 28 MB, whatever A's size is.
-        The TLB is inferred from the sizes at which it begins.
-
-    Args:
-        sweeps: CTAs side by side work on one row of tiles. columns: Columns of B that they work on.
-    """
-    f = m.factors
-    a_along, b_along = np.isin(t.layout, ("tn", "nn")), np.isin(t.layout, ("tn", "nt"))
-    span = t.batch * t.k * (t.m * t.a_bytes * a_along + t.n * t.b_bytes * b_along)
-    far = np.minimum(1.0, t.k * t.b_bytes / f.tlb_page_bytes) * (1.0 - np.minimum(1.0, f.tlb_reach_bytes / np.maximum(span, 1.0)))
-    tile_steps = ctas * np.ceil(t.k / split / 8.0)
-    walks_clk = tile_steps * far * (bm * a_along + bn * b_along) / f.tlb_rows_per_clk
-    fill = np.minimum(1e3, np.minimum(t.n, columns) * t.k * t.b_bytes / np.maximum(f.sweep_reach_bytes * m.num_sms, 1.0)) ** _LRU
-    again = sweeps * (t.layout == "tn") * (1.0 - np.minimum(1.0, bm / t.m))  # the first row of tiles sweeps once, as any kernel does
-    sweeps_clk = tile_steps * bn * again * fill / (1.0 + fill) / f.sweep_rows_per_clk
-    return (walks_clk + sweeps_clk) / (m.num_sms * m.clock_hz)
-
-
 def price_gemm(t: SimpleNamespace, m: Machine) -> Parts:
     """Parts of GEMMs that share pipe, dtype, layout and the kind of kernel (batched, grouped, weight-only, block-scaled), (N,) or (designs, N)."""
     f = m.factors
@@ -202,10 +175,12 @@ def price_gemm(t: SimpleNamespace, m: Machine) -> Parts:
         summed_at_once=summed_at_once(t),
         row_tiles=_expert_tiles(t, [tile.bm for tile, _ in pairs], ndim) if t.tokens[0] else None,
     )
-    # Kernels of a later cuBLAS walk several rows of tiles at a time (grids 4 wide), and P4 shows nothing of the kind in them.
-    sweeps = epilogue or m.library_year < CUBLASLT_YEAR
-    columns = parts.ctas_per_sm * m.num_sms * bn
-    parts = replace(parts, l2_s=np.hypot(parts.l2_s, _page_walks_s(t, m, ctas, sweeps, columns, bm, bn, split)))
+    tile_steps, columns = ctas * np.ceil(t.k / split / 8.0), parts.ctas_per_sm * m.num_sms * bn
+    walks_s = long_rows_s(t, m, tile_steps=tile_steps, bm=bm, bn=bn)
+    # Kernels of a later cuBLAS walk several rows of tiles at a time (grids 4 wide), and P4 shows no sweeps that miss in them.
+    if epilogue or m.library_year < CUBLASLT_YEAR:
+        walks_s = walks_s + sweeps_s(t, m, tile_steps=tile_steps, columns=columns, bm=bm, bn=bn)
+    parts = replace(parts, l2_s=np.hypot(parts.l2_s, walks_s))
     ruled_out = (split > 1) & ((ctas / split >= 4.0 * m.num_sms) | (t.k / split < 64.0))
     if t.scale_block[0] > 0:  # a tile's columns share one block of scales
         ruled_out = ruled_out | (bn > np.maximum(t.scale_block, _SCALED_COLUMNS))
