@@ -9,7 +9,7 @@ from typing import Any
 
 from simgpu.arch.loader import load_gpu, override_gpu
 from simgpu.arch.spec import GPU
-from simgpu.cost.model import CostModel
+from simgpu.cost.model import CostModel, one_run
 from simgpu.cost.times import KernelTimes
 from simgpu.errors import ModelError, OptionError
 from simgpu.frontends.load import load_model
@@ -175,7 +175,7 @@ def _lowered(graph: Graph, gpu: GPU, precision: str, runtime: str, attention: st
 @lru_cache(maxsize=32)
 def _priced(kernels: KernelGraph, gpu: GPU, graph_replay: bool) -> KernelTimes:
     """What each kernel costs, kept for the next run with another host, other streams or another question."""
-    return _cost_model().price(kernels, gpu, graph_replay=graph_replay)
+    return _cost_model().price(kernels, gpu, runs=one_run(kernels), graph_replay=graph_replay)
 
 
 @lru_cache(maxsize=32)

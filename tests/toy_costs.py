@@ -147,7 +147,7 @@ def price(
 
     Args:
         factors: Of the calibration, those the test is about.
-        conditions: Those of `CostModel.price`: load_s, graph_replay, library_year.
+        conditions: Those of `CostModel.price`: runs, load_s, graph_replay, library_year.
     """
     far = [tuple(COLD for _ in k.reads) for k in kernels] if distances is None else [tuple(d) for d in distances]
     graph = KernelGraph(kernels, [()] * len(kernels), distances=far)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,13 +28,39 @@ def overlap(exponent: float, *parts_s: Values) -> Values:
             total = total + (part / longest) ** exponent
         return longest * total ** (1.0 / exponent)
     for part in parts_s:
-        share = part / longest
-        for _ in range(squarings):
-            share = share * share
-        total = total + share
+        total = total + _power(part / longest, squarings)
     for _ in range(squarings):
         total = np.sqrt(total)
     return longest * total
+
+
+def overlap_at_clock(exponent: float, clocked_s: Sequence[Values], fixed_s: Sequence[Values]) -> Callable[[Values], Values]:
+    """`overlap` as a function of the clock ratio: the `clocked_s` stretch with 1 / ratio, the `fixed_s` do not. [s]
+
+    >>> float(overlap_at_clock(2.0, [3.0], [8.0])(0.5))
+    10.0
+    """
+    squarings = _SQUARINGS.get(exponent)
+    if squarings is None:
+        return lambda ratio: overlap(exponent, *(part / ratio for part in clocked_s), *fixed_s)
+    longest: Values = 1e-300
+    for part in (*clocked_s, *fixed_s):
+        longest = np.maximum(longest, part)
+    with_clock, without = (sum(_power(part / longest, squarings) for part in parts) for parts in (clocked_s, fixed_s))
+
+    def at(ratio: Values) -> Values:
+        total = with_clock / _power(ratio, squarings) + without
+        for _ in range(squarings):
+            total = np.sqrt(total)
+        return longest * total
+
+    return at
+
+
+def _power(base: Values, squarings: int) -> Values:
+    for _ in range(squarings):
+        base = base * base
+    return base
 
 
 def resident_fraction(distance_bytes: Values, cache_bytes: Values, spread: Values = 0.08) -> Values:

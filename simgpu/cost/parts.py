@@ -36,6 +36,14 @@ class Parts:
     choice: Values = 0
     choices: tuple[str, ...] = ("",)
 
+    def rows(self, problem: Values, size: int) -> Parts:
+        """These problems, perhaps some several times, of the `size` that there are."""
+
+        def taken(values: Values) -> Values:
+            return values[..., problem] if np.ndim(values) and np.shape(values)[-1] == size else values
+
+        return Parts(**{name: taken(getattr(self, name)) for name in ARRAYS}, choice=taken(self.choice), choices=self.choices)
+
 
 ARRAYS = tuple(f.name for f in fields(Parts) if f.name not in ("choice", "choices"))
 

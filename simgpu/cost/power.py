@@ -9,6 +9,7 @@ are fitted on large GEMMs of boards that throttle (calibration.json).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,19 +27,21 @@ def by_node(values_per_node: dict[str, float], process_nm: Values) -> Values:
     return np.interp(np.log(process_nm), [np.log(n) for n, _ in nodes], [v for _, v in nodes])
 
 
-def voltage_v(clock_hz: Values, m: Machine) -> Values:
-    """Supply voltage at a clock: a straight line above a floor. [V]"""
-    f = m.factors
-    nm = m.gpu.chip.process_nm
-    line = by_node(f.voltage_offset_v, nm) + by_node(f.voltage_slope_v_per_hz, nm) * clock_hz
-    return np.maximum(by_node(f.voltage_floor_v, nm), line)
+def voltage_law(m: Machine) -> Callable[[Values], Values]:
+    """Supply voltage [V] as a function of the clock [Hz]: a straight line above a floor."""
+    f, nm = m.factors, m.gpu.chip.process_nm
+    offset, slope, floor = (by_node(values, nm) for values in (f.voltage_offset_v, f.voltage_slope_v_per_hz, f.voltage_floor_v))
+    return lambda clock_hz: np.maximum(floor, offset + slope * clock_hz)
 
 
-def energy_j(m: Machine, clock_hz: Values, flop: Values, l2_bytes: Values, dram_bytes: Values) -> Values:
-    """Dynamic energy of so much work at a clock. [J] `flop` is weighted relative to FP32 FMA."""
+def energy_parts_j(m: Machine, flop: Values, l2_bytes: Values, dram_bytes: Values) -> tuple[Values, Values]:
+    """Dynamic energy of so much work: what switches on the chip, at 1 V, and what DRAM takes at any clock. [J]
+
+    Args:
+        flop: Weighted relative to FP32 FMA.
+    """
     f = m.factors
-    squared = voltage_v(clock_hz, m) ** 2
-    return squared * (by_node(f.flop_energy_j, m.gpu.chip.process_nm) * flop + f.l2_byte_energy_j * l2_bytes) + f.dram_byte_energy_j * dram_bytes
+    return by_node(f.flop_energy_j, m.gpu.chip.process_nm) * flop + f.l2_byte_energy_j * l2_bytes, f.dram_byte_energy_j * dram_bytes
 
 
 def idle_w(m: Machine) -> Values:
@@ -47,17 +50,18 @@ def idle_w(m: Machine) -> Values:
     return m.gpu.power.tdp_w * m.factors.idle_fraction if idle is None else idle
 
 
-def sustained_clock_hz(m: Machine, time_s: Any, flop: Values, l2_bytes: Values, dram_bytes: Values) -> Values:
+def sustained_clock_hz(m: Machine, switching_j: Values, dram_j: Values, time_s: Callable[[Values], Values]) -> Values:
     """The highest clock whose power meets the limit. [Hz]
 
     Args:
+        switching_j, dram_j: See `energy_parts_j`.
         time_s: Function of the clock ratio (clock / highest) that gives the time of the work. [s]
     """
-    budget = m.gpu.power.tdp_w - idle_w(m)
-    high = np.broadcast_to(np.asarray(m.clock_hz, dtype=float), np.broadcast_shapes(np.shape(flop), np.shape(m.clock_hz)))
+    budget, voltage = m.gpu.power.tdp_w - idle_w(m), voltage_law(m)
+    high = np.broadcast_to(np.asarray(m.clock_hz, dtype=float), np.broadcast_shapes(np.shape(switching_j), np.shape(m.clock_hz)))
 
     def fits(clock_hz: Values) -> Any:
-        return energy_j(m, clock_hz, flop, l2_bytes, dram_bytes) <= budget * time_s(clock_hz / m.clock_hz)
+        return voltage(clock_hz) ** 2 * switching_j + dram_j <= budget * time_s(clock_hz / m.clock_hz)
 
     unthrottled = fits(high)
     if np.all(unthrottled):

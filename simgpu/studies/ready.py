@@ -14,7 +14,7 @@ from typing import Any
 
 from simgpu.api import load_gpu
 from simgpu.arch.spec import GPU
-from simgpu.cost.model import CostModel
+from simgpu.cost.model import CostModel, one_run
 from simgpu.errors import OptionError, did_you_mean
 from simgpu.frontends.builder import Builder
 from simgpu.graph.ir import Graph, Tensor
@@ -75,7 +75,7 @@ def run_ready(study: ReadyStudy, gpu: GPU | None = None) -> tuple[Finding, ...]:
     cases = []
     for group, variant, graph, measured_s in study.rows():
         kernels = lower(prepare(graph, gpu=machine), gpu=machine)
-        times = model.price(kernels, machine, library_year=study.library_year)
+        times = model.price(kernels, machine, runs=one_run(kernels), library_year=study.library_year)
         flop = float(sum(kernel.flop for kernel in kernels.kernels))
         cases.append(Finding(group=group, variant=variant, flop=flop, measured_s=measured_s, device_s=float(times.duration_s.sum())))
     return tuple(cases)

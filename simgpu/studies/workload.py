@@ -19,7 +19,7 @@ from simgpu.api import batch_of, load_model
 from simgpu.arch.loader import override_gpu
 from simgpu.arch.spec import GPU
 from simgpu.cost.machine import machine
-from simgpu.cost.model import CostModel, groups_of
+from simgpu.cost.model import CostModel, groups_of, one_run
 from simgpu.cost.power import idle_w
 from simgpu.cost.times import PARTS, Floats, KernelTimes
 from simgpu.dtypes import DTYPES
@@ -199,7 +199,7 @@ def outcomes(work: Workload, gpu: GPU, fields: Mapping[str, NDArray[Any]] | None
 
 def _outcomes(work: Workload, gpu: GPU, host_factor: Floats | None) -> Columns:
     """The same for few enough designs, whose arrays stay in the processor's cache."""
-    times = _cost_model().price(work.kernels, gpu, graph_replay=work.runtime.graph_replay)
+    times = _cost_model().price(work.kernels, gpu, runs=one_run(work.kernels), graph_replay=work.runtime.graph_replay)
     duration_s = times.duration_s
     _check_durations(work.kernels, duration_s)
     available_s, host_s = _launched(work, duration_s, host_factor)

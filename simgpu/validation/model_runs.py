@@ -152,7 +152,8 @@ def _price(graphs: Sequence[KernelGraph], gpu: GPU, replay: bool, library_year: 
     """Times of the kernels of each graph, all graphs priced in one call."""
     distances = [distance for graph in graphs for distance in graph.distances]
     everything = KernelGraph([k for graph in graphs for k in graph.kernels], [()] * len(distances), distances=distances)
-    times = _cost_model().price(everything, gpu, graph_replay=replay, library_year=library_year)
+    runs = np.repeat(np.arange(len(graphs)), [len(graph) for graph in graphs])
+    times = _cost_model().price(everything, gpu, runs=runs, graph_replay=replay, library_year=library_year)
     ends = np.cumsum([len(graph) for graph in graphs])
     return [times.take(slice(end - len(graph), end)) for end, graph in zip(ends.tolist(), graphs, strict=True)]
 

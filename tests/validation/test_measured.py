@@ -65,7 +65,7 @@ BARS: list[tuple[str, str, dict[str, tuple[str, ...]], float]] = [
 # Whole networks on Titan X of two generations, V100 and T4, and those of NeuSight.
 MODEL_FILES = ("cnn_benchmarks_jcjohnson", "nvidia_dle", "neusight_e2e_predictions", "lambda_train_single_gpu")
 MODEL_MEDIAN_BOUND = 12
-MODEL_BOUNDS = {"cnn_benchmarks": 13, "nvidia_dle": 12, "neusight": 5.5}
+MODEL_BOUNDS = {"cnn_benchmarks": 13, "nvidia_dle": 12, "neusight": 6}
 # Training steps: MAPE in percent over the rows of a source and GPU that can be taken as they are.
 TRAINING_BOUNDS = {
     ("cnn_benchmarks", "titan-x-pascal"): 9,
@@ -79,7 +79,7 @@ TRAINING_BOUNDS = {
 @pytest.fixture(scope="module")
 def kernels() -> Validation:
     files = [path for path in data_files(carried_data()) if path.name.startswith(("neusight_", "deepbench_", "aiconfigurator_", "llmcompass_"))]
-    return validate([path for path in files if "e2e" not in path.name])
+    return validate([path for path in files if "e2e" not in path.name and "models" not in path.name])
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +143,14 @@ def test_error_of_training_steps(models: Validation, source: str, gpu: str) -> N
     found = [s for s in lines(models, "source", "gpu", "trust", "mode") if (s.source, s.gpu, s.trust) == (source, gpu, "") and s.mode.startswith("train, ")]
     rows = [score.rows for score in found]
     assert np.average([score.mape_pct for score in found], weights=rows) < TRAINING_BOUNDS[source, gpu]
+
+
+def test_networks_on_gpus_that_no_network_was_looked_at_on() -> None:
+    """L4, H100 and A100 80GB: the labels came after the model, and NeuSight calls these GPUs out of its distribution."""
+    found = validate([carried_data() / "neusight_more_models.csv.gz"], wanted=Wanted(family="model"))
+    (score,) = (s for s in lines(found, "source", "trust") if s.trust == "")
+    assert score.rows >= 40
+    assert score.mape_pct < min(10, score.published_mape_pct["NeuSight"])
 
 
 def test_published_end_to_end_predictors_are_beaten(models: Validation) -> None:

@@ -9,9 +9,9 @@ from simgpu.arch.loader import load_gpu
 from simgpu.cost.calibration import shipped_calibration
 from simgpu.cost.machine import machine
 from simgpu.cost.model import CostModel
-from simgpu.cost.power import by_node, energy_j, idle_w, sustained_clock_hz, voltage_v
-from simgpu.kernels.kernel import KernelGraph
-from tests.toy_costs import compute_gpu, gemm, price, toy_machine
+from simgpu.cost.power import by_node, energy_parts_j, idle_w, sustained_clock_hz, voltage_law
+from simgpu.kernels.kernel import KernelGraph, Transfer
+from tests.toy_costs import compute_gpu, gemm, kernel, price, toy_machine
 from tests.toys import toy_gpu
 
 # 1 V at 1 Hz and no floor worth speaking of; 1 J a FLOP at 1 V.
@@ -33,14 +33,13 @@ def test_values_between_process_nodes_lie_between_theirs():
 
 def test_the_voltage_is_a_line_above_a_floor():
     m = toy_machine(voltage_offset_v={"10": 0.5}, voltage_slope_v_per_hz={"10": 0.25}, voltage_floor_v={"10": 0.8})
-    np.testing.assert_allclose(voltage_v(np.array([0.4, 2.0, 4.0]), m), [0.8, 1.0, 1.5])
+    np.testing.assert_allclose(voltage_law(m)(np.array([0.4, 2.0, 4.0])), [0.8, 1.0, 1.5])
 
 
-def test_energy_grows_with_the_square_of_the_voltage_but_for_dram():
+def test_energy_switches_on_the_chip_or_is_drams():
     """Each of 2 FLOP 3 J, each of 5 L2 bytes 7 J at 1 V; each of 11 DRAM bytes 13 J at any."""
     m = toy_machine(**{**CUBE, "flop_energy_j": {"10": 3.0}, "l2_byte_energy_j": 7.0, "dram_byte_energy_j": 13.0})
-    assert energy_j(m, 1.0, 2.0, 5.0, 11.0) == pytest.approx(2 * 3 + 5 * 7 + 11 * 13)
-    assert energy_j(m, 2.0, 2.0, 5.0, 11.0) == pytest.approx(4 * (2 * 3 + 5 * 7) + 11 * 13)
+    assert energy_parts_j(m, 2.0, 5.0, 11.0) == pytest.approx((2 * 3 + 5 * 7, 11 * 13))
 
 
 def test_idle_power_is_known_or_a_share_of_the_limit():
@@ -51,7 +50,7 @@ def test_idle_power_is_known_or_a_share_of_the_limit():
 def clock(budget_w: float, *, flop: float = 100.0, dram_s: float = 0.0, base_hz: float = 1.0) -> float:
     """The clock at which 100 FLOP/s of work, 100 W at 1 Hz, may run within a budget."""
     m = toy_machine(toy_gpu(power={"tdp_w": budget_w + 10.0, "idle_w": 10.0}, clocks={"base_hz": base_hz}), **CUBE)
-    return float(np.ravel(sustained_clock_hz(m, lambda ratio: np.maximum(flop / 100.0 / ratio, dram_s), np.array([flop]), 0.0, 0.0))[0])
+    return float(np.ravel(sustained_clock_hz(m, np.array([flop]), 0.0, lambda ratio: np.maximum(flop / 100.0 / ratio, dram_s)))[0])
 
 
 @pytest.mark.parametrize(("budget_w", "expected_hz"), [(100.0, 1.0), (12.5, 0.5), (51.2, 0.8), (2.7, 0.3)])
@@ -90,6 +89,31 @@ def test_a_throttled_kernel_takes_longer_and_meets_the_limit():
     assert throttled.math_s[0] == pytest.approx(2 * free.math_s[0], rel=1e-3)
     assert free.energy_j[0] == pytest.approx(2 * 1280 * 128 * 8)
     assert throttled.energy_j[0] / throttled.duration_s[0] == pytest.approx(12.5, rel=1e-3)
+
+
+def test_a_run_meets_the_limit_in_its_mean():
+    """A product of 26,214.4 s at 100 W and a copy of three times as long that takes no power: 25 W keep the product at full
+    clock, 5 W at half of it: a quarter of the energy in 2 + 3 instead of 1 + 3 times as long. By itself it meets them at V² f."""
+    product, product_s = gemm(1280, 128, 8, name="product"), 2 * 1280 * 128 * 8 / 100
+    copied = kernel(Transfer(direction="h2d", size_bytes=3 * product_s), name="copy")  # at 1 B/s
+    factors = {**CUBE, "clock_settling_s": 1e12}
+    for tdp_w, clock_hz in ((25.0, 1.0), (5.0, 0.5)):
+        gpu = compute_gpu(power={"tdp_w": tdp_w, "idle_w": 0.0})
+        together, apart, alone = (price(product, copied, gpu=gpu, factors=factors, runs=runs) for runs in (np.array([0, 0]), np.array([0, 1]), None))
+        assert together.clock_hz == pytest.approx([clock_hz, clock_hz], rel=1e-3)
+        assert apart.clock_hz.tolist() == alone.clock_hz.tolist() == pytest.approx([(tdp_w / 100.0) ** (1 / 3), 1.0], rel=1e-3)
+        assert together.energy_j.sum() / together.duration_s.sum() == pytest.approx(tdp_w, rel=2e-3)
+
+
+def test_in_a_run_a_long_kernel_gets_the_clock_of_its_own():
+    """The product lasts 2 time constants of the regulator at the clock it would settle at: 1 / e² of the way is left."""
+    product, idle = gemm(1280, 128, 8, name="product"), gemm(128, 128, 8, name="little")
+    gpu = compute_gpu(power={"tdp_w": 12.5, "idle_w": 0.0})
+    lasts_s = 2 * 2 * 1280 * 128 * 8 / 100
+    both = price(product, idle, gpu=gpu, factors={**CUBE, "clock_settling_s": lasts_s / 2}, runs=np.array([0, 0]))
+    slow = price(product, idle, gpu=gpu, factors={**CUBE, "clock_settling_s": 1e12}, runs=np.array([0, 0]))
+    assert both.clock_hz[0] == pytest.approx(0.5 + (slow.clock_hz[0] - 0.5) * np.exp(-2.0), rel=1e-3)
+    assert slow.clock_hz[0] > 0.5
 
 
 @pytest.mark.parametrize(("name", "measured_flop_per_s"), [("t4", 4.2e12), ("a100-pcie-40gb", 16.9e12)])

@@ -73,9 +73,9 @@ def test_curves_over_the_batch_and_lines_of_equal_latency(tmp_path: Path, capsys
 
 
 def test_what_would_it_take(capsys: pytest.CaptureFixture[str]):
-    assert main([*WHATIF, "--batch", "64", "--target", "20 ms"]) == 0
+    assert main([*WHATIF, "--batch", "64", "--target", "15 ms"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("\nWhat it takes to run in 20 ms\n")
+    assert out.startswith("\nWhat it takes to run in 15 ms\n")
     assert "all of these together" in out
 
 

@@ -25,7 +25,7 @@ class _Given:
 
     calibration = None
 
-    def price(self, kernels: Any, gpu: Any, *, graph_replay: bool) -> Any:
+    def price(self, kernels: Any, gpu: Any, *, graph_replay: bool, **_: Any) -> Any:
         parts = {"dram_s": (2.0, 0.0, 0.0), "math_s": (1.0, 3.0, 0.0), "latency_s": (0.0, 0.0, 1.0)}
         one = runs.times(2.0, 3.0, 1.0, **parts, energy_j=(5.0, 6.0, 7.0), dram_bytes=(8.0, 0.0, 4.0))
         stretch = np.asarray(gpu.sm.count) / 10.0
@@ -79,7 +79,7 @@ def test_slices_make_no_difference(toy: Workload, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_duration_that_is_no_number_names_the_kernel(toy: Workload, monkeypatch: pytest.MonkeyPatch):
-    def price(self: Any, kernels: Any, gpu: Any, *, graph_replay: bool) -> Any:
+    def price(self: Any, kernels: Any, gpu: Any, *, graph_replay: bool, **_: Any) -> Any:
         one = runs.times(2.0, float("nan"), 1.0)
         return dataclasses.replace(one, duration_s=one.duration_s[np.newaxis])
 
