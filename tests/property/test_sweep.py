@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import simgpu
-from simgpu.cost.model import CostModel
+from simgpu.cost.model import CostModel, one_run
 from simgpu.cost.times import PARTS, KernelTimes
 from simgpu.studies.axes import axis
 from simgpu.studies.designs import latin_hypercube
@@ -47,7 +47,7 @@ def random_designs(gpu: simgpu.GPU, seed: int, *, limited: bool) -> dict[str, np
 
 
 def priced(gpu: simgpu.GPU, work: Workload, fields: dict[str, np.ndarray]) -> KernelTimes:
-    return CostModel().price(work.kernels, with_designs(gpu, fields), graph_replay=work.runtime.graph_replay)
+    return CostModel().price(work.kernels, with_designs(gpu, fields), runs=one_run(work.kernels), graph_replay=work.runtime.graph_replay)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -11,7 +11,7 @@ import pytest
 
 from simgpu.arch.loader import load_gpu
 from simgpu.arch.spec import GPU
-from simgpu.cost.model import CostModel, groups_of
+from simgpu.cost.model import CostModel, groups_of, one_run
 from simgpu.cost.times import KernelTimes
 from simgpu.frontends.zoo import load_zoo
 from simgpu.kernels.kernel import Collective, FusedAttention, KernelGraph, Recurrent, Rows, Stream, Transfer
@@ -155,6 +155,27 @@ def test_a_kernels_price_does_not_depend_on_its_company():
         assert alone.choice_names() == [names[i]]
 
 
+@pytest.mark.parametrize("name", ["t4", "l4", "v100", "h100"])
+def test_runs_priced_together_are_runs_priced_alone(name):
+    """Three runs share problems, in other numbers each; on the boards of 70 W the limit binds."""
+    each, gpu, model = one_of_each(), load_gpu(name), CostModel()
+    picked = [list(range(len(each))), [*range(len(each)), 0, 0, 1], list(range(0, len(each), 2))]
+    places = [i for one in picked for i in one]
+    graph = KernelGraph([each.kernels[i] for i in places], [()] * len(places), distances=[each.distances[i] for i in places])
+    together = model.price(graph, gpu, runs=np.repeat(np.arange(3), [len(one) for one in picked]))
+    start = 0
+    for one in picked:
+        own = KernelGraph([each.kernels[i] for i in one], [()] * len(one), distances=[each.distances[i] for i in one])
+        alone = model.price(own, gpu, runs=one_run(own))
+        for array in ARRAYS:
+            np.testing.assert_allclose(getattr(together, array)[start : start + len(one)], getattr(alone, array), rtol=1e-12, err_msg=array)
+        start += len(one)
+
+
+def test_nothing_to_run():
+    assert len(CostModel().price(KernelGraph([], []), load_gpu("t4"), runs=np.zeros(0, dtype=np.int64)).duration_s) == 0
+
+
 def test_pricing_twice_gives_the_same_bytes():
     one, two = (CostModel().price(one_of_each(), load_gpu("a100")) for _ in range(2))
     for name in (*ARRAYS, "choice"):
@@ -185,12 +206,13 @@ def assert_designs_are_single_runs(graph: KernelGraph, gpu: GPU, factors: dict[s
     """`factors` (designs,) by field; the number of SMs is always an array, its shape is that of the designs."""
     model = CostModel()
     factors = {"sm.count": np.ones(len(next(iter(factors.values())))), **factors}
-    together = model.price(graph, scaled(gpu, {path: f[:, np.newaxis] for path, f in factors.items()}))
-    for design in range(len(next(iter(factors.values())))):
-        alone = model.price(graph, scaled(gpu, {path: float(f[design]) for path, f in factors.items()}))
-        for name in ARRAYS:
-            np.testing.assert_allclose(getattr(together, name)[design], getattr(alone, name), rtol=1e-12, err_msg=name)
-        assert [together.choices[i] for i in together.choice[design]] == alone.choice_names()
+    for runs in (None, one_run(graph), np.arange(len(graph)) % 3):
+        together = model.price(graph, scaled(gpu, {path: f[:, np.newaxis] for path, f in factors.items()}), runs=runs)
+        for design in range(len(next(iter(factors.values())))):
+            alone = model.price(graph, scaled(gpu, {path: float(f[design]) for path, f in factors.items()}), runs=runs)
+            for name in ARRAYS:
+                np.testing.assert_allclose(getattr(together, name)[design], getattr(alone, name), rtol=1e-12, err_msg=name)
+            assert [together.choices[i] for i in together.choice[design]] == alone.choice_names()
 
 
 @pytest.mark.parametrize("name", ["v100-sxm2-16gb", "a100", "h100"])
