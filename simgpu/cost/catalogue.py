@@ -51,7 +51,7 @@ _SPLITS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 64, 128)
 
 @cache
 def gemm_tiles(generation: str, *, tensor: bool, batched: bool, epilogue: bool, library_year: float) -> tuple[Tile, ...]:
-    """The GEMM kernels that the libraries of that year have for a generation and pipe; with a `bias` those that can add one."""
+    """The GEMM kernels that the libraries of that year have for a generation and pipe; with an `epilogue` those that can add a bias."""
     if tensor:
         return tuple(Tile(bm=rows, bn=cols) for rows, cols in _TENSOR.get(generation, _HMMA))
     name = _LIKE.get(generation, generation)

@@ -130,8 +130,8 @@ class CostModel:
         Args:
             kernels: What to run.
             gpu: On what; its fields may be arrays (designs, 1), and if any is, the number of SMs is one too.
-            runs: The run that each kernel belongs to, counted from 0: a run as a whole meets the power limit. None = each
-                kernel runs by itself, over and over. (N,)
+            runs: The run that each kernel belongs to, counted from 0: a run meets the power limit in its mean (but for long
+                kernels among short ones, within 2 %). None = each kernel runs by itself, over and over. (N,)
             load_s: How long the GPU has been under this load, per kernel or for all; decides how far the clock has
                 settled at what the power limit allows. [s]
             graph_replay: The gap between kernels is that of a replayed graph.

@@ -58,7 +58,7 @@ def sustained_clock_hz(m: Machine, switching_j: Values, dram_j: Values, time_s: 
         time_s: Function of the clock ratio (clock / highest) that gives the time of the work. [s]
     """
     budget, voltage = m.gpu.power.tdp_w - idle_w(m), voltage_law(m)
-    high = np.broadcast_to(np.asarray(m.clock_hz, dtype=float), np.broadcast_shapes(np.shape(switching_j), np.shape(m.clock_hz)))
+    high = np.broadcast_to(np.asarray(m.clock_hz, dtype=float), np.broadcast_shapes(np.shape(switching_j), np.shape(m.clock_hz), np.shape(m.min_clock_hz)))
 
     def fits(clock_hz: Values) -> Any:
         return voltage(clock_hz) ** 2 * switching_j + dram_j <= budget * time_s(clock_hz / m.clock_hz)

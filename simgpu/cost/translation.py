@@ -1,7 +1,7 @@
 """Address translation: what GEMM pays where an operand that lies along k is larger than a TLB reaches.
 
-Pascal and older only: later chips show no such limit (their rates are beyond reach). That the TLB does it is inferred from
-the sizes at which it begins; no profile was seen.
+Pascal and older have slow long rows, GP10x alone missing sweeps; other chips show no such limit (their rates are beyond
+reach). That the TLB does it is inferred from the sizes at which it begins; no profile was seen.
 """
 
 from __future__ import annotations

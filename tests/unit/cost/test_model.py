@@ -172,6 +172,13 @@ def test_runs_priced_together_are_runs_priced_alone(name):
         start += len(one)
 
 
+@pytest.mark.parametrize("name", ["t4", "l4"])
+def test_designs_of_boards_that_throttle_may_differ_in_the_base_clock_alone(name):
+    base = np.array([0.7, 1.0])
+    assert_designs_are_single_runs(one_of_each(), load_gpu(name), {"clocks.base_hz": base})
+    assert_designs_are_single_runs(one_of_each(), load_gpu(name), {"clocks.base_hz": base, "power.tdp_w": np.array([1.0, 0.8])})
+
+
 def test_nothing_to_run():
     assert len(CostModel().price(KernelGraph([], []), load_gpu("t4"), runs=np.zeros(0, dtype=np.int64)).duration_s) == 0
 
